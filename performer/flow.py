@@ -1,0 +1,134 @@
+"""The values that travel between rooms: frozen, slotted, without behaviour.
+
+Thread: any. A value is never changed after it was made, so that it may be handed to another room, thread or log
+without a copy. Arrays inside are marked read-only by `frozen_array`.
+
+Clock: every `*_s` time in this program is a show time, seconds on one monotonic clock since the show began, unless
+its docstring says otherwise.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+U8 = npt.NDArray[np.uint8]
+
+
+def frozen_array(array: np.ndarray) -> np.ndarray:
+    """Mark `array` read-only and return it."""
+    array.flags.writeable = False
+    return array
+
+
+class CaptureFlags(IntFlag):
+    """What went wrong in capture since the last block; flags accumulate by OR."""
+
+    NONE = 0
+    OVERFLOW = 1  # the driver lost samples: raise the latency or close other programs
+    UNDERFLOW = 2  # the output ran dry
+    CLIP = 4  # a sample reached full scale: lower the input gain
+    GAP = 8  # samples are missing before this block
+
+
+class AudioEventKind(IntEnum):
+    """Which detector spoke. The first five are the bands, in the order of `audio.features.BANDS`."""
+
+    ALL = 0
+    BASS = 1
+    MID = 2
+    MIDHIGH = 3
+    HIGH = 4
+    ONSET = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBlock:
+    """A slice of captured sound on its way from the callback to the analysis."""
+
+    samples: F32  # [n, channels], full scale at -1..1
+    first_sample: int  # index of samples[0] since the stream began
+    adc_s: float  # show time at which samples[0] was at the converter
+    flags: CaptureFlags = CaptureFlags.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFeatures:
+    """What the room sounds like now, all voices at once."""
+
+    values: F32  # [voices, features], columns in the order of `audio.features.TABLE`
+    centre_s: float  # show time of the newest sample that the values have heard
+    bpm: float = 0.0  # tempo in beats per minute; 0 while unknown
+    beat: float = 0.0  # beats since the show began, by the ear
+    confidence: float = 0.0  # how far bpm and beat may be trusted, 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEvent:
+    """One hit, exactly once."""
+
+    voice: int  # row in AudioFeatures.values
+    kind: AudioEventKind
+    at_s: float  # show time of the sound, finer than a frame
+    strength: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class ControlEvent:
+    """What a hand did: a level that was set, or a trigger that was pressed."""
+
+    param: str  # a parameter id of the table
+    value: float  # in the parameter's own unit; 1 for a trigger
+    at_s: float  # show time of arrival
+    source: str = ""  # who did it: "osc 10.0.0.7", "keys"
+    text: str = ""  # the argument of a text parameter, such as a cue's id
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One frame's place in time. Everything below the show reads time from here and nowhere else."""
+
+    frame: int  # frames since the show began
+    photon_s: float  # show time at which this frame's light leaves the screen
+    dt_s: float  # photon_s minus that of the frame before
+    beat: float  # beats at photon_s
+    deadline_s: float  # show time by which the frame must be handed to the display
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The value of every parameter for one frame, routes and fades included."""
+
+    values: F32  # [P], native units, in the order of the table
+
+
+@dataclass(frozen=True, slots=True)
+class LatentFrame:
+    """All that a generator needs for one image."""
+
+    ws: F32  # [num_ws, w_dim], one latent a layer, truncation already applied
+    noise: F32  # [noise_layers], gain of each layer's noise, 1 as trained
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A finished picture. `pixels` belongs to the engine and is valid until the next image is asked for."""
+
+    pixels: U8  # [H, W, 4], sRGB, alpha 255
+    serial: int  # counts images since the engine was activated; a new serial is a new picture
+    submitted_s: float  # show time at which its latent was submitted
+    ready_s: float  # show time at which it was finished
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A displayed frame, as outputs and logs see it. The texture is the stage's; read it before the next frame."""
+
+    texture: Any  # moderngl.Texture holding the picture as displayed
+    size_px: tuple[int, int]  # (width, height)
+    tick: Tick
+    spent_ms: dict[str, float] = field(default_factory=dict)  # milliseconds spent in each room

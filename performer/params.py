@@ -1,0 +1,202 @@
+"""The one parameter table: every knob is declared once, and all control surfaces derive from it.
+
+A `Param` has an id such as `grade.saturation`; its OSC address is the prefix plus the id with slashes
+(`/perf/grade/saturation`). Motions, ISF shaders and routes add their own entries when a setlist is loaded; the table
+is then fixed for the show.
+
+Thread: any; everything here is immutable and pure.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from performer.flow import F32, ControlEvent, frozen_array
+
+
+class Kind(Enum):
+    """What a parameter holds, and so which messages fit it."""
+
+    FLOAT = "float"
+    INT = "int"
+    BOOL = "bool"
+    TRIGGER = "trigger"  # fires when its value rises above zero, or comes without a value
+    TEXT = "text"  # a command with a name, such as the id of a cue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """One knob. Values are in `unit`; surfaces that send 0..1 go through `from_norm`."""
+
+    id: str  # dotted, lower case
+    help: str  # one line, for people
+    kind: Kind = Kind.FLOAT
+    default: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
+    unit: str = ""  # s, hz, db, beats, bpm, px, turns; empty for a bare number
+    curve: str = "linear"  # how 0..1 spreads over low..high: linear, or exp (needs low > 0)
+    by_hand: bool = False  # belongs to the performer's hand: a cue does not move it unless it names it
+
+    def from_norm(self, norm: float) -> float:
+        """The native value at `norm` in 0..1."""
+        norm = min(max(norm, 0.0), 1.0)
+        if self.curve == "exp":
+            return self.low * (self.high / self.low) ** norm
+        return self.low + (self.high - self.low) * norm
+
+    def to_norm(self, value: float) -> float:
+        """Where in 0..1 the native `value` lies."""
+        if self.high <= self.low:
+            return 0.0
+        if self.curve == "exp":
+            return math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def admit(self, value: float) -> float:
+        """The nearest value that this parameter can hold.
+
+        Raises ValueError for NaN and infinities: they are faults of the sender, not wishes.
+        """
+        if not math.isfinite(value):
+            raise ValueError(f"{self.id}: {value} is not a finite number")
+        if self.kind in (Kind.BOOL, Kind.TRIGGER):
+            return 1.0 if value > 0 else 0.0
+        value = min(max(value, self.low), self.high)
+        return float(round(value)) if self.kind is Kind.INT else float(value)
+
+
+def base_params() -> tuple[Param, ...]:
+    """The parameters that every show has. Motions, shaders and routes add theirs."""
+    trigger, toggle = Kind.TRIGGER, Kind.BOOL
+    return (
+        Param(id="cue.go", kind=trigger, help="start the next cue"),
+        Param(id="cue.prev", kind=trigger, help="go back to the cue before"),
+        Param(id="cue.panic", kind=trigger, help="hold a still picture with no routes; the next cue resumes"),
+        Param(id="cue.goto", kind=Kind.TEXT, help="start the cue with this id or name"),
+        Param(
+            id="transport.bpm",
+            default=120.0,
+            low=20.0,
+            high=300.0,
+            unit="bpm",
+            by_hand=True,
+            help="tempo of the internal clock",
+        ),
+        Param(id="transport.tap", kind=trigger, help="tap the tempo"),
+        Param(id="transport.resync", kind=trigger, help="make this instant a whole beat"),
+        Param(id="out.dimmer", default=1.0, by_hand=True, help="brightness of the whole output"),
+        Param(id="out.blackout", kind=toggle, by_hand=True, help="black; the show goes on behind it"),
+        Param(id="out.freeze", kind=toggle, by_hand=True, help="hold the picture; the show goes on behind it"),
+        Param(id="latent.truncation", default=0.8, high=1.5, help="psi: 0 is the average animal, 1 as trained, above is wild"),
+        Param(id="latent.noise", default=1.0, high=4.0, help="strength of the generator's noise"),
+        Param(id="latent.coarse", low=-3.0, high=3.0, help="push the coarse layers (form) along the cue's direction"),
+        Param(id="latent.middle", low=-3.0, high=3.0, help="push the middle layers (parts)"),
+        Param(id="latent.fine", low=-3.0, high=3.0, help="push the fine layers (texture and colour)"),
+        Param(id="routes.amount", default=1.0, high=2.0, by_hand=True, help="master of all routes"),
+        *(Param(id=f"macro.{n}", by_hand=True, help=f"macro {n}: a free knob for routes") for n in range(1, 9)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ParamTable:
+    """An ordered, immutable set of parameters. Row i of every `Params.values` is `params[i]`."""
+
+    params: tuple[Param, ...]
+    _index: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        index = {param.id: row for row, param in enumerate(self.params)}
+        if len(index) != len(self.params):
+            seen: set[str] = set()
+            twice = next(p.id for p in self.params if p.id in seen or seen.add(p.id))
+            raise ValueError(f"parameter {twice!r} is declared twice: give one of the two another name")
+        object.__setattr__(self, "_index", index)
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def __contains__(self, param_id: str) -> bool:
+        return param_id in self._index
+
+    def __getitem__(self, param_id: str) -> Param:
+        return self.params[self.row(param_id)]
+
+    def row(self, param_id: str) -> int:
+        """Row of `param_id`. Raises KeyError with the nearest names."""
+        try:
+            return self._index[param_id]
+        except KeyError:
+            near = difflib.get_close_matches(param_id, self._index, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise KeyError(f"no parameter {param_id!r}{hint}") from None
+
+    def ids(self) -> tuple[str, ...]:
+        """All ids, in order."""
+        return tuple(self._index)
+
+    def defaults(self) -> F32:
+        """[P], the default of each parameter."""
+        return np.array([param.default for param in self.params], np.float32)
+
+    def address(self, param: Param, *, prefix: str = "/perf") -> str:
+        """The OSC address of `param`."""
+        return f"{prefix}/{param.id.replace('.', '/')}"
+
+    def lows(self) -> F32:
+        """[P], the lowest value of each parameter."""
+        return np.array([param.low for param in self.params], np.float32)
+
+    def highs(self) -> F32:
+        """[P], the highest value of each parameter."""
+        return np.array([param.high for param in self.params], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What hands have set, and when. Made by `Controls.none`, advanced by `reduce`."""
+
+    values: F32  # [P], the last value set; meaningful where set_s is finite
+    set_s: np.ndarray  # [P] f64, show time of that; -inf where never set
+    presses: tuple[ControlEvent, ...]  # the triggers and commands of this frame, oldest first
+
+    @classmethod
+    def none(cls, table: ParamTable) -> "Controls":
+        """Nothing touched yet."""
+        return cls(frozen_array(table.defaults()), frozen_array(np.full(len(table), -np.inf)), ())
+
+
+def reduce(controls: Controls, events: Sequence[ControlEvent], *, table: ParamTable) -> Controls:
+    """Fold the events of one frame into the state of the hands. Pure.
+
+    Levels replace each other; triggers and commands are all kept, in order, for this one frame. Events that name an
+    unknown parameter or carry a value it cannot hold are skipped: the rooms that make events have refused them already.
+    """
+    if not events:
+        return Controls(controls.values, controls.set_s, ()) if controls.presses else controls
+    values, set_s = controls.values.copy(), controls.set_s.copy()
+    presses = []
+    for event in events:
+        if event.param not in table:
+            continue
+        row = table.row(event.param)
+        param = table.params[row]
+        if param.kind in (Kind.TRIGGER, Kind.TEXT):
+            presses.append(event)
+            continue
+        try:
+            values[row] = param.admit(event.value)
+        except ValueError:
+            continue
+        set_s[row] = event.at_s
+    return Controls(frozen_array(values), frozen_array(set_s), tuple(presses))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for a misspelt name: ` (did you mean 'fade'?)`, or nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
