@@ -1,0 +1,58 @@
+"""Engine `eager`: plain PyTorch. Slow and obvious; the oracle of every other engine, and the humblest fallback.
+
+Thread: a worker of its own. Owns: the weights.
+"""
+
+import importlib.util
+from typing import Any
+
+from performer.clock import Clock
+from performer.engines.engine import Availability, EngineError, Progress, SlotEngine
+from performer.flow import U8, LatentFrame
+from performer.generators.checkpoint import Checkpoint, CheckpointError
+
+
+class EagerEngine(SlotEngine):
+    """PyTorch, one image at a time; on the GPU where torch finds one."""
+
+    name = "eager"
+    rank = 90
+    suits = "any machine; the reference that the others are checked against"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._network: Any = None
+        self._device: Any = None
+
+    @classmethod
+    def probe(cls) -> Availability:
+        if importlib.util.find_spec("torch") is None:
+            return Availability(False, "PyTorch is not installed: pip install torch")
+        return Availability(True, "PyTorch is installed")
+
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress) -> None:
+        progress("loading PyTorch")
+        import torch
+
+        from performer.engines import network
+
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self._network = network.build(checkpoint).to(self._device)
+        except CheckpointError as error:
+            raise EngineError(str(error)) from error
+        self._start(checkpoint.sizes.resolution)
+
+    def _infer_impl(self, latent: LatentFrame, out: U8) -> None:
+        import torch
+
+        # Latents are read-only arrays; torch wants writable ones, and the copy is small.
+        with torch.inference_mode():
+            picture = self._network(
+                torch.tensor(latent.ws[None], device=self._device),
+                torch.tensor(latent.noise, device=self._device),
+            )
+            torch.from_numpy(out).copy_(picture)
+
+
+ENGINE = EagerEngine

@@ -1,0 +1,152 @@
+"""The contract of an engine, and the scan that finds them.
+
+An engine takes latents and gives pictures, and nobody waits for it: `submit` replaces the latent that is waiting,
+`latest` gives the newest picture that is done. A module in this folder with a class named `ENGINE` is an engine; the scan
+also parameterises the contract tests. A vendor library that is missing makes an engine unavailable with a reason, never
+an ImportError.
+
+Thread: `submit` and `latest` belong to the render thread; `activate` may run on any one thread before the first submit.
+Real-time: all memory is allocated in `activate`.
+"""
+
+import importlib
+import pkgutil
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+import performer.engines
+from performer.clock import Clock
+from performer.flow import U8, Image, LatentFrame
+from performer.generators.checkpoint import Checkpoint
+
+Progress = Callable[[str], None]  # told what is being done, for whatever takes longer than a second
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether an engine can run here."""
+
+    available: bool
+    reason: str  # why, or why not and how to get it
+
+
+class EngineError(RuntimeError):
+    """An engine that cannot go on. Raised by `activate`; found in `failure` during a show."""
+
+
+class Engine(ABC):
+    """Runs one species."""
+
+    name: ClassVar[str]
+    rank: ClassVar[int]  # lower is tried first until measurements decide
+    suits: ClassVar[str]  # for which machine, in words for the announcement
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.failure: Exception | None = None  # set when pictures stopped coming; the show then rebuilds
+        self.images = 0  # finished since activation
+        self.infer_ms = 0.0  # time of the newest picture from start to finish, milliseconds
+
+    @classmethod
+    @abstractmethod
+    def probe(cls) -> Availability:
+        """Can this engine run on this machine? Cheap: imports nothing heavy."""
+
+    @abstractmethod
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress) -> None:
+        """Load, build or fetch from the cache, and warm up. Raises EngineError."""
+
+    @abstractmethod
+    def submit(self, latent: LatentFrame) -> None:
+        """Hand over a latent; it replaces one that is still waiting. Never waits, never raises."""
+
+    @abstractmethod
+    def latest(self) -> Image | None:
+        """The newest finished picture, or None before the first. Its pixels are valid until the next call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop and free everything. May be called twice."""
+
+
+class SlotEngine(Engine):
+    """An engine around one blocking call, run on a thread of its own.
+
+    Subclasses implement `_infer_impl`, which must release the GIL for most of its time. Three buffers are enough for the
+    writer never to touch the picture that the render thread holds: the one being written, the newest, and the held.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._wake = threading.Condition()
+        self._waiting: tuple[LatentFrame, float] | None = None
+        self._closing = False
+        self._newest: Image | None = None
+        self._held: Image | None = None
+        self._buffers: list[U8] = []
+        self._thread: threading.Thread | None = None
+
+    def _start(self, resolution: int) -> None:
+        """Allocate the buffers and start the thread; the last act of a subclass's `activate`."""
+        self._buffers = [np.zeros((resolution, resolution, 4), np.uint8) for _ in range(3)]
+        self._thread = threading.Thread(target=self._run, name=f"engine-{self.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, latent: LatentFrame) -> None:
+        with self._wake:
+            self._waiting = (latent, self._clock.now_s())
+            self._wake.notify()
+
+    def latest(self) -> Image | None:
+        self._held = self._newest
+        return self._held
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+            self._thread = None
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while self._waiting is None and not self._closing:
+                    self._wake.wait()
+                if self._closing:
+                    return
+                assert self._waiting is not None
+                latent, submitted_s = self._waiting
+                self._waiting = None
+            try:
+                started_s = self._clock.now_s()
+                in_use = {id(image.pixels) for image in (self._newest, self._held) if image is not None}
+                buffer = next(b for b in self._buffers if id(b) not in in_use)
+                self._infer_impl(latent, buffer)
+            except Exception as error:  # nothing may escape into the show; it reads `failure` and rebuilds
+                self.failure = error
+                return
+            ready_s = self._clock.now_s()
+            self.images += 1
+            self.infer_ms = (ready_s - started_s) * 1000
+            self._newest = Image(pixels=buffer, serial=self.images, submitted_s=submitted_s, ready_s=ready_s)
+
+    @abstractmethod
+    def _infer_impl(self, latent: LatentFrame, out: U8) -> None:
+        """Run one latent and write the picture into `out` [R, R, 4]. Engine thread."""
+
+
+def engines() -> dict[str, type[Engine]]:
+    """Every engine by name, best first."""
+    found = []
+    for entry in pkgutil.iter_modules(performer.engines.__path__):
+        module = importlib.import_module(f"performer.engines.{entry.name}")
+        if hasattr(module, "ENGINE"):
+            found.append(module.ENGINE)
+    return {engine.name: engine for engine in sorted(found, key=lambda engine: engine.rank)}

@@ -1,0 +1,174 @@
+"""Engine `openvino`: the default where there is no GPU. Full precision, asynchronous, compiled once and cached.
+
+Thread: the runtime's own; a finished inference calls back, publishes its picture and starts the latent that waits.
+Owns: the compiled model and two inference requests, so that one picture can be read while the next is made.
+"""
+
+import importlib.util
+import threading
+from typing import Any
+
+import numpy as np
+
+from performer.clock import Clock
+from performer.engines import cache
+from performer.engines.engine import Availability, Engine, EngineError, Progress
+from performer.flow import Image, LatentFrame
+from performer.generators.checkpoint import Checkpoint, CheckpointError
+
+HINTS = {
+    "PERFORMANCE_HINT": "LATENCY",
+    "NUM_STREAMS": "1",
+    # The default precision is bf16 where the processor has it: three decimal digits, visible as banding.
+    "INFERENCE_PRECISION_HINT": "f32",
+}
+
+
+class OpenVinoEngine(Engine):
+    """OpenVINO on the CPU."""
+
+    name = "openvino"
+    rank = 50
+    suits = "a machine without a GPU"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._lock = threading.Lock()
+        self._compiled: Any = None
+        self._requests: list[Any] = []
+        self._inputs: list[tuple[np.ndarray, np.ndarray]] = []
+        self._outputs: list[np.ndarray] = []
+        self._waiting: tuple[LatentFrame, float] | None = None
+        self._running: int | None = None  # index of the busy request
+        self._held: int | None = None  # index of the request whose picture the render thread may be reading
+        self._newest: Image | None = None
+        self._newest_from: int | None = None
+        self._started_s = 0.0
+        self._submitted_s = 0.0
+        self._closing = False
+
+    @classmethod
+    def probe(cls) -> Availability:
+        if importlib.util.find_spec("openvino") is None:
+            return Availability(False, "OpenVINO is not installed: pip install openvino")
+        return Availability(True, "OpenVINO is installed")
+
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress) -> None:
+        self._compiled = compiled_model(checkpoint, progress=progress)
+        sizes = checkpoint.sizes
+        # Two requests suffice: one runs while the picture of the other is read. A request is started again only once
+        # a newer picture has been handed out, hence the third.
+        for index in range(3):
+            request = self._compiled.create_infer_request()
+            ws = np.zeros((1, sizes.num_ws, sizes.w_dim), np.float32)
+            noise = np.ones(sizes.noise_layers, np.float32)
+            import openvino
+
+            request.set_input_tensor(0, openvino.Tensor(ws, shared_memory=True))
+            request.set_input_tensor(1, openvino.Tensor(noise, shared_memory=True))
+            request.infer()
+            request.set_callback(self._finished, index)
+            self._requests.append(request)
+            self._inputs.append((ws, noise))
+            self._outputs.append(request.get_output_tensor(0).data)
+
+    def submit(self, latent: LatentFrame) -> None:
+        with self._lock:
+            self._waiting = (latent, self._clock.now_s())
+            if self._running is None and self.failure is None:
+                self._start_waiting()
+
+    def latest(self) -> Image | None:
+        with self._lock:
+            self._held = self._newest_from
+            return self._newest
+
+    def close(self) -> None:
+        with self._lock:
+            self._closing = True
+            self._waiting = None
+            running = self._running
+        if running is not None:
+            self._requests[running].wait()
+
+    def _start_waiting(self) -> None:
+        """Start the waiting latent on a request whose picture nobody reads. The lock is held."""
+        assert self._waiting is not None
+        latent, self._submitted_s = self._waiting
+        self._waiting = None
+        index = next(i for i in range(len(self._requests)) if i not in (self._held, self._newest_from))
+        ws, noise = self._inputs[index]
+        ws[0] = latent.ws
+        noise[:] = latent.noise
+        self._running = index
+        self._started_s = self._clock.now_s()
+        try:
+            self._requests[index].start_async()
+        except Exception as error:  # nothing may escape into the show; it reads `failure` and rebuilds
+            self._running = None
+            self.failure = error
+
+    def _finished(self, index: int) -> None:
+        """An inference is done. Thread: the runtime's."""
+        ready_s = self._clock.now_s()
+        with self._lock:
+            self.images += 1
+            self.infer_ms = (ready_s - self._started_s) * 1000
+            self._newest = Image(
+                pixels=self._outputs[index],
+                serial=self.images,
+                submitted_s=self._submitted_s,
+                ready_s=ready_s,
+            )
+            self._newest_from = index
+            self._running = None
+            if self._waiting is not None and not self._closing:
+                self._start_waiting()
+
+
+def compiled_model(checkpoint: Checkpoint, *, progress: Progress) -> Any:
+    """The species compiled for this processor, from the cache where it is there.
+
+    Raises:
+        EngineError: OpenVINO or the species refuses.
+    """
+    import openvino
+
+    core = openvino.Core()
+    key = cache.key_of(checkpoint, openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), repr(HINTS))
+    stored = cache.fetch(OpenVinoEngine.name, key)
+    if stored is not None:
+        try:
+            return core.import_model(openvino.Tensor(np.frombuffer(stored, np.uint8)), "CPU", HINTS)
+        except RuntimeError:
+            progress("the cached engine is of another kind; building it again")
+    try:
+        compiled = core.compile_model(converted(checkpoint, progress=progress), "CPU", HINTS)
+    except CheckpointError as error:
+        raise EngineError(str(error)) from error
+    except RuntimeError as error:
+        raise EngineError(f"{checkpoint.path}: OpenVINO could not build it: {error}") from error
+    cache.store(OpenVinoEngine.name, key, compiled.export_model().getvalue())
+    return compiled
+
+
+def converted(checkpoint: Checkpoint, *, progress: Progress, signal: bool = False) -> Any:
+    """The species as an OpenVINO graph; with `signal`, its output before quantisation."""
+    progress("loading PyTorch, once, to build the engine")
+    import openvino
+    import torch
+
+    from performer.engines import network
+
+    sizes = checkpoint.sizes
+    module = network.build(checkpoint)
+    progress(f"building the engine for {checkpoint.provenance.name}")
+    example = (torch.zeros(1, sizes.num_ws, sizes.w_dim), torch.ones(sizes.noise_layers))
+    return openvino.convert_model(
+        network.SignalNetwork(module.generator) if signal else module,
+        example_input=example,
+        input=[openvino.PartialShape(list(tensor.shape)) for tensor in example],
+    )
+
+
+ENGINE = OpenVinoEngine

@@ -1,0 +1,50 @@
+"""Families of generators, found by scanning this folder: a module with `NAME` and `build` is a family.
+
+To add one, write one file here with
+
+    NAME = "myfamily"                                # as in the header of its checkpoints
+    def build(checkpoint: Checkpoint) -> nn.Module   # forward(ws [N, num_ws, w_dim], noise [L]) -> [N, 3, R, R]
+
+The module may also offer `forward_rgba(ws, noise) -> [N, R, R, 4]`, the same picture channels-last with alpha 1, where
+that saves time; engines prefer it.
+
+The scan also parameterises the contract tests.
+
+Thread: whoever calls. Importing this module imports no torch; `build` does.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import performer.generators
+from performer.generators.checkpoint import Checkpoint, CheckpointError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def families() -> dict[str, ModuleType]:
+    """Every family by name."""
+    found = {}
+    for entry in pkgutil.iter_modules(performer.generators.__path__):
+        module = importlib.import_module(f"performer.generators.{entry.name}")
+        if hasattr(module, "NAME") and hasattr(module, "build"):
+            found[module.NAME] = module
+    return found
+
+
+def build(checkpoint: Checkpoint) -> "nn.Module":
+    """The synthesis network of a species, with its weights.
+
+    Raises:
+        CheckpointError: the family is unknown, or the weights do not fit it.
+    """
+    known = families()
+    if checkpoint.family not in known:
+        raise CheckpointError(
+            f"{checkpoint.path}: family {checkpoint.family!r} is unknown; expected one of {', '.join(sorted(known))}; "
+            "a newer performer may know it"
+        )
+    return known[checkpoint.family].build(checkpoint)
