@@ -53,29 +53,30 @@ class SteppedClock:
 
 
 @dataclass(frozen=True, slots=True)
-class BeatLine:
-    """Beats as a straight line through time: exact at any distance, never a sum of small steps.
+class Line:
+    """A phase as a straight line through time: exact at any distance, never a sum of small steps.
 
-    A change of tempo or a tap makes a new line through the beat that was reached; nothing is accumulated.
+    Beats, walks and breaths are lines. A change of rate makes a new line through the phase that was reached, so that
+    nothing jumps, and where the rate never changed a moment can be asked for without the moments before it.
     """
 
-    bpm: float = 120.0  # beats per minute, 20..300
+    rate_hz: float  # phase a second
     at_s: float = 0.0  # a show time ...
-    beat: float = 0.0  # ... and the beat that fell on it
+    phase: float = 0.0  # ... and the phase that fell on it
 
-    def beat_at(self, at_s: float) -> float:
-        """Beats since the show began at show time `at_s`."""
-        return self.beat + (at_s - self.at_s) * self.bpm / 60.0
+    def at(self, at_s: float) -> float:
+        """The phase at show time `at_s`."""
+        return self.phase + (at_s - self.at_s) * self.rate_hz
 
-    def with_bpm(self, bpm: float, *, at_s: float) -> "BeatLine":
-        """The line that goes on from the beat at `at_s` with another tempo."""
-        if bpm == self.bpm:
+    def with_rate(self, rate_hz: float, *, at_s: float) -> "Line":
+        """The line that goes on from the phase at `at_s` with another rate; this very line where nothing changes."""
+        if rate_hz == self.rate_hz:
             return self
-        return BeatLine(bpm=bpm, at_s=at_s, beat=self.beat_at(at_s))
+        return Line(rate_hz=rate_hz, at_s=at_s, phase=self.at(at_s))
 
-    def resynced(self, *, at_s: float) -> "BeatLine":
-        """The line on which `at_s` is a whole beat: the nearest one."""
-        return replace(self, at_s=at_s, beat=float(math.floor(self.beat_at(at_s) + 0.5)))
+    def resynced(self, *, at_s: float) -> "Line":
+        """The line on which `at_s` is a whole number: the nearest one."""
+        return replace(self, at_s=at_s, phase=float(math.floor(self.at(at_s) + 0.5)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,314 @@
+"""The plan: cues, routes and motions as one pure step a frame.
+
+    (memory, features, events, controls, tick) -> (memory, params, latent)
+
+A cue is a complete state over the setlist's defaults: nothing is inherited from the cue before. What moves in a cue is a
+line through time that begins with the cue, so that jumping straight to a cue, or to a moment in it, gives the same
+latents as playing there.
+
+Thread: render. No clock, no I/O; the same inputs give the same outputs, bit for bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from performer.choreography import routes as routing
+from performer.choreography.motion import MOTIONS, Anatomy, breath, ws_from_offsets
+from performer.choreography.routes import Route, RouteMemory
+from performer.clock import Line
+from performer.flow import F32, AudioEvent, AudioEventKind, AudioFeatures, ControlEvent, LatentFrame, Params, Tick, frozen_array
+from performer.params import Controls, Kind, ParamTable
+
+HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer than any release
+BAR_BEATS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A stretch of time, in seconds or in beats."""
+
+    amount: float
+    in_beats: bool = False
+
+    def elapsed(self, *, since_s: float, since_beat: float, tick: Tick) -> float:
+        """How much of it has passed, 0 .. 1 and beyond; a length of nothing is over at once."""
+        if self.amount <= 0:
+            return 1.0
+        passed = tick.beat - since_beat if self.in_beats else tick.photon_s - since_s
+        return passed / self.amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cue:
+    """One scene of the show, resolved: nothing is looked up while it plays."""
+
+    id: str
+    name: str = ""
+    seed: int = 1
+    values: F32  # [P], the complete state
+    named: np.ndarray  # [P] bool, which parameters this cue names itself
+    routes: tuple[Route, ...] = ()
+    fade: Length = Length(4.0)
+    duration: Length | None = None
+    next: str = "hold"  # hold, follow (the next cue after the duration) or loop (the first cue after the duration)
+
+
+@dataclass(frozen=True, slots=True)
+class CueState:
+    """A cue in play."""
+
+    index: int
+    started_s: float
+    started_beat: float
+    lines: tuple[Line | None, ...]  # the phase of each motion; None before its first frame
+    routes: tuple[RouteMemory, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that choreography remembers from frame to frame."""
+
+    current: CueState
+    previous: CueState | None = None  # while a fade is under way
+    hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(default_factory=dict)  # (voice, kind): (at, strength)
+    pending: tuple[ControlEvent, ...] = ()  # what trigger routes pressed in the frame before
+    latent: LatentFrame | None = None
+    is_panicked: bool = False
+
+
+class Plan:
+    """A setlist made ready to play one species."""
+
+    def __init__(
+        self,
+        *,
+        table: ParamTable,
+        cues: Sequence[Cue],
+        anatomy: Anatomy,
+        voices: Sequence[str],
+        feature_names: Sequence[str],
+    ) -> None:
+        self.table = table
+        self.cues = tuple(cues)
+        self.anatomy = anatomy
+        self._lows = table.lows()
+        self._highs = table.highs()
+        self._by_hand = np.array([param.by_hand for param in table.params])
+        self._fades = np.array([param.kind is Kind.FLOAT for param in table.params])
+        self._voices = {name: row for row, name in enumerate(voices)}
+        self._features = {name: column for column, name in enumerate(feature_names)}
+        self._motion_rows = [
+            {param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS
+        ]
+        self._truncation = table.row("latent.truncation")
+        self._noise = table.row("latent.noise")
+        self._pushes = tuple(table.row(f"latent.{group}") for group in ("coarse", "middle", "fine"))
+        self._master = table.row("routes.amount")
+        self._breathe = [motion.name for motion in MOTIONS].index("breathe")
+
+    def enter(self, index: int, *, at_s: float, beat: float) -> Memory:
+        """The memory of a show that begins with cue `index` at show time `at_s`."""
+        return Memory(current=self._begun(index, at_s=at_s, beat=beat))
+
+    def step(
+        self,
+        memory: Memory,
+        features: AudioFeatures,
+        events: Sequence[AudioEvent],
+        controls: Controls,
+        tick: Tick,
+    ) -> tuple[Memory, Params, LatentFrame]:
+        """One frame."""
+        memory = self._struck(memory, events)
+        memory = self._cued(memory, (*memory.pending, *controls.presses), tick)
+        fade = self.cues[memory.current.index].fade
+        mix = 1.0
+        if memory.previous is not None:
+            done = fade.elapsed(since_s=memory.current.started_s, since_beat=memory.current.started_beat, tick=tick)
+            mix = routing.CURVES["smooth"](min(max(done, 0.0), 1.0))
+            if mix >= 1.0:
+                memory = replace(memory, previous=None)
+
+        routed = not memory.is_panicked
+        current, values, latent, pressed = self._played(memory.current, memory, features, events, controls, tick, routed)
+        previous = memory.previous
+        if previous is not None:
+            previous, from_values, from_latent, _ = self._played(previous, memory, features, (), controls, tick, routed)
+            values = np.where(self._fades, from_values + (values - from_values) * np.float32(mix), values)
+            latent = _between(from_latent, latent, mix)
+        if memory.is_panicked and memory.latent is not None:
+            latent = memory.latent
+        memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent)
+        return memory, Params(frozen_array(values)), latent
+
+    def sources(self) -> set[str]:
+        """Every name that a route may start from."""
+        heard = {f"{voice}.{feature}" for voice in self._voices for feature in self._features}
+        return heard | {"beat", "bar", "breathe"} | set(self.table.ids())
+
+    # Cues
+
+    def _begun(self, index: int, *, at_s: float, beat: float) -> CueState:
+        return CueState(
+            index=index,
+            started_s=at_s,
+            started_beat=beat,
+            lines=(None,) * len(MOTIONS),
+            routes=(RouteMemory(),) * len(self.cues[index].routes),
+        )
+
+    def _cued(self, memory: Memory, presses: Sequence[ControlEvent], tick: Tick) -> Memory:
+        """Follow the hands and the cue's own end to another cue."""
+        for press in presses:
+            index = memory.current.index
+            if press.param == "cue.go":
+                memory = self._going(memory, min(index + 1, len(self.cues) - 1), tick)
+            elif press.param == "cue.prev":
+                memory = self._going(memory, max(index - 1, 0), tick)
+            elif press.param == "cue.goto":
+                wanted = [i for i, cue in enumerate(self.cues) if press.text in (cue.id, cue.name)]
+                if wanted:
+                    memory = self._going(memory, wanted[0], tick)
+            elif press.param == "cue.panic":
+                memory = replace(memory, is_panicked=True)
+        state = memory.current
+        cue = self.cues[state.index]
+        if cue.duration is not None and cue.next != "hold" and not memory.is_panicked:
+            done = cue.duration.elapsed(since_s=state.started_s, since_beat=state.started_beat, tick=tick)
+            if done >= 1.0:
+                after = state.index + 1
+                if after == len(self.cues):
+                    after = 0 if cue.next == "loop" else state.index
+                if cue.next == "loop" or after != state.index:
+                    memory = self._going(memory, 0 if cue.next == "loop" else after, tick)
+        return memory
+
+    def _going(self, memory: Memory, index: int, tick: Tick) -> Memory:
+        if index == memory.current.index and len(self.cues) > 1 and not memory.is_panicked:
+            return memory  # the last cue stays when the hand asks for more
+        begun = self._begun(index, at_s=tick.photon_s, beat=tick.beat)
+        return replace(memory, current=begun, previous=memory.current, is_panicked=False)
+
+    # One cue at one moment
+
+    def _played(
+        self,
+        state: CueState,
+        memory: Memory,
+        features: AudioFeatures,
+        events: Sequence[AudioEvent],
+        controls: Controls,
+        tick: Tick,
+        routed: bool,
+    ) -> tuple[CueState, F32, LatentFrame, tuple[ControlEvent, ...]]:
+        cue = self.cues[state.index]
+        values = self._based(cue, state, controls)
+        remembered, pressed = list(state.routes), []
+        if routed:
+            for row, route in enumerate(cue.routes):
+                remembered[row], press = self._routed(route, remembered[row], state, memory, features, events, values, tick)
+                pressed.extend(press)
+            np.clip(values, self._lows, self._highs, out=values)
+
+        lines = list(state.lines)
+        offsets = np.zeros((3, self.anatomy.w_dim), np.float32)
+        beats_hz = float(values[self.table.row("transport.bpm")]) / 60.0
+        for index, motion in enumerate(MOTIONS):
+            own = {name: float(values[row]) for name, row in self._motion_rows[index].items()}
+            line = lines[index] or Line(rate_hz=motion.rate_hz(own, beats_hz), at_s=state.started_s)
+            lines[index] = line = line.with_rate(motion.rate_hz(own, beats_hz), at_s=tick.photon_s)
+            if own[motion.amount] != 0.0:
+                offsets += motion.offsets(self.anatomy, own, cue.seed, line.at(tick.photon_s))
+        for group, row in enumerate(self._pushes):
+            if values[row] != 0.0:
+                offsets[group] += self.anatomy.anchor(cue.seed, 3, group) * values[row]
+        latent = LatentFrame(
+            ws=frozen_array(ws_from_offsets(self.anatomy, offsets, truncation=float(values[self._truncation]))),
+            noise=frozen_array(np.full(self.anatomy.noise_layers, values[self._noise], np.float32)),
+        )
+        state = replace(state, lines=tuple(lines), routes=tuple(remembered))
+        return state, values, latent, tuple(pressed)
+
+    def _based(self, cue: Cue, state: CueState, controls: Controls) -> F32:
+        """The cue's values with the hands' on top: a hand wins until the next cue, and keeps what belongs to it."""
+        keeps = self._by_hand & ~cue.named & np.isfinite(controls.set_s)
+        return np.where(keeps | (controls.set_s > state.started_s), controls.values, cue.values).astype(np.float32)
+
+    def _routed(
+        self,
+        route: Route,
+        remembered: RouteMemory,
+        state: CueState,
+        memory: Memory,
+        features: AudioFeatures,
+        events: Sequence[AudioEvent],
+        values: F32,
+        tick: Tick,
+    ) -> tuple[RouteMemory, tuple[ControlEvent, ...]]:
+        """Apply one route to `values` in place; says what it pressed."""
+        hit = self._hit_source(route.source)
+        fired_at_s = []
+        if hit is not None:
+            brought = routing.struck(route, memory.hits.get(hit, ()), photon_s=tick.photon_s)
+            fired_at_s = [e.at_s for e in events if (e.voice, int(e.kind)) == hit and e.strength >= route.gate_on]
+        else:
+            source = self._level(route.source, state, features, values, tick)
+            remembered, opened = routing.followed(route, remembered, source, dt_s=tick.dt_s)
+            brought = remembered.value
+            fired_at_s = [tick.photon_s] if opened and route.gate_on > 0 else []
+        if route.mode == "trigger":
+            return remembered, tuple(
+                ControlEvent(param=route.target, value=1.0, at_s=at_s, source=f"route {route.name}") for at_s in fired_at_s
+            )
+        row = self.table.row(route.target)
+        amount_row = self.table.row(f"route.{route.name}")
+        master = float(values[self._master]) * float(values[amount_row])
+        values[row] = routing.merged(route, float(values[row]), routing.shaped(route, brought), master=master)
+        return remembered, ()
+
+    def _hit_source(self, source: str) -> tuple[int, int] | None:
+        """(voice, kind) where the source is a hit; None where it is a level."""
+        voice, _, feature = source.partition(".")
+        if voice not in self._voices:
+            return None
+        if feature == "onset":
+            return self._voices[voice], int(AudioEventKind.ONSET)
+        band, _, aspect = feature.partition(".")
+        if aspect != "hit":
+            return None
+        return self._voices[voice], int(AudioEventKind[band.upper()])
+
+    def _level(self, source: str, state: CueState, features: AudioFeatures, values: F32, tick: Tick) -> float:
+        if source == "beat":
+            return tick.beat % 1.0
+        if source == "bar":
+            return tick.beat / BAR_BEATS % 1.0
+        if source == "breathe":
+            line = state.lines[self._breathe]
+            return 0.5 + 0.5 * breath(line.at(tick.photon_s)) if line is not None else 0.5
+        voice, _, feature = source.partition(".")
+        if voice in self._voices:
+            return float(features.values[self._voices[voice], self._features[feature]])
+        row = self.table.row(source)
+        return self.table.params[row].to_norm(float(values[row]))
+
+    def _struck(self, memory: Memory, events: Sequence[AudioEvent]) -> Memory:
+        """Latch this frame's hits."""
+        if not events:
+            return memory
+        hits = dict(memory.hits)
+        for event in events:
+            key = (event.voice, int(event.kind))
+            hits[key] = (*hits.get(key, ()), (event.at_s, event.strength))[-HITS_KEPT:]
+        return replace(memory, hits=hits)
+
+
+def _between(before: LatentFrame, after: LatentFrame, mix: float) -> LatentFrame:
+    """Two latents mixed: 0 is `before`, 1 is `after`."""
+    part = np.float32(mix)
+    return LatentFrame(
+        ws=frozen_array(before.ws + (after.ws - before.ws) * part),
+        noise=frozen_array(before.noise + (after.noise - before.noise) * part),
+    )

@@ -1,0 +1,31 @@
+"""Where the program's own files lie: shaders, setlists, checkpoints and music.
+
+In a checkout they are folders beside the package; in a wheel they are inside it, under `performer/bundled`.
+
+Thread: any.
+"""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_BUNDLED = _PACKAGE / "bundled"
+ROOT = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
+
+SHADERS = ROOT / "shaders"
+SETLISTS = ROOT / "setlists"
+CHECKPOINTS = ROOT / "checkpoints"
+
+
+def find(name: str, *, beside: Path, bundled: Path, suffix: str) -> Path | None:
+    """The file that a setlist means by `name`: a path, one beside the setlist, or one of our own.
+
+    `suffix` is added where the name has none. None where there is no such file.
+    """
+    given = Path(name).expanduser()
+    names = [given, given.with_name(given.name + suffix)]
+    for folder in (beside, bundled):
+        for candidate in names:
+            path = candidate if candidate.is_absolute() else folder / candidate
+            if path.is_file():
+                return path
+    return None

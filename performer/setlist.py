@@ -1,0 +1,424 @@
+"""Setlists: TOML to validated values. What a file names is checked before doors open, all of it at once.
+
+Thread: main, before the show.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from performer import params as parameters
+from performer import resources
+from performer.audio.features import feature_names
+from performer.audio.source import SourceError, SourceSpec, VoiceSpec, check_source
+from performer.choreography import routes as routing
+from performer.choreography.motion import Anatomy, motion_params
+from performer.choreography.plan import Cue, Length, Plan
+from performer.choreography.routes import Route
+from performer.flow import frozen_array
+from performer.generators import checkpoint as species
+from performer.generators.mapping import Mapping
+from performer.params import Kind, Param, ParamTable, nearest
+from performer.stage.isf import IsfError, params_of
+from performer.stage.compositor import stage_params
+
+SCHEMA = 1
+DEMO = "first-light"  # the setlist of `performer play` without a name
+DEFAULT_SHADERS = ["feedback", "grade"]
+
+
+class SetlistError(ValueError):
+    """A setlist that cannot be played. Every problem is one line: where, what is there, what was expected, the remedy."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _RouteFile(msgspec.Struct, forbid_unknown_fields=True, rename={"source": "from", "target": "to", "range_in": "in", "range_out": "out"}):
+    source: str
+    target: str
+    name: str = ""
+    amount: float = 1.0
+    gate: tuple[float, float] = (0.0, 0.0)
+    attack: float = 0.0
+    release: float = 0.15
+    range_in: tuple[float, float] = (0.0, 1.0)
+    range_out: tuple[float, float] = (0.0, 1.0)
+    curve: str = "linear"
+    invert: bool = False
+    mode: str = "add"
+
+
+class _CueFile(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    name: str = ""
+    notes: str = ""
+    seed: int | None = None
+    fade: float | str = 4.0
+    duration: float | str | None = None
+    next: Literal["hold", "follow", "loop"] = "hold"
+    params: dict[str, Any] = {}
+    route: list[_RouteFile] = []
+
+
+class _AudioFile(msgspec.Struct, forbid_unknown_fields=True):
+    source: Literal["device", "file", "silence", "tone"] = "device"
+    file: str = ""
+    device: str = ""
+    host_api: str = ""
+    loop: bool = True
+    offset: float = 0.0
+    tone_hz: float = 220.0
+
+
+class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True):
+    schema: int
+    name: str
+    species: str
+    notes: str = ""
+    seed: int = 1
+    audio: _AudioFile = msgspec.field(default_factory=_AudioFile)
+    voices: dict[str, list[int]] = {}
+    shaders: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SHADERS))
+    params: dict[str, Any] = {}
+    route: list[_RouteFile] = []
+    cue: list[_CueFile] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setlist:
+    """A show, checked and resolved."""
+
+    path: Path
+    name: str
+    checkpoint: species.Checkpoint
+    audio: SourceSpec
+    voices: tuple[VoiceSpec, ...]
+    shaders: tuple[Path, ...]
+    table: ParamTable
+    cues: tuple[Cue, ...]
+
+    def plan(self) -> Plan:
+        """The choreography of this show."""
+        sizes = self.checkpoint.sizes
+        mapping = Mapping(self.checkpoint)
+        anatomy = Anatomy(
+            num_ws=sizes.num_ws,
+            w_dim=sizes.w_dim,
+            z_dim=sizes.z_dim,
+            noise_layers=sizes.noise_layers,
+            coarse=sizes.coarse,
+            middle=sizes.middle,
+            w_avg=mapping.w_avg,
+            w_from_z=mapping.w_from_z,
+        )
+        return Plan(
+            table=self.table,
+            cues=self.cues,
+            anatomy=anatomy,
+            voices=[voice.name for voice in self.voices],
+            feature_names=feature_names(),
+        )
+
+
+def locate(name: str) -> Path:
+    """The setlist that `name` means: a file, or the name of a bundled one. Raises SetlistError."""
+    path = resources.find(name, beside=Path.cwd(), bundled=resources.SETLISTS, suffix=".toml")
+    if path is None:
+        bundled = sorted(file.stem for file in resources.SETLISTS.glob("*.toml"))
+        raise SetlistError([f"{name}: no such setlist; expected a .toml file or one of: {', '.join(bundled)}"])
+    return path
+
+
+def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = True) -> Setlist:
+    """Read and check a setlist with everything that it names.
+
+    `audio` replaces the setlist's own source (the `--input` and `--file` of the command line).
+
+    Raises:
+        SetlistError: with all problems that were found.
+    """
+    file = _read(path)
+    problems: list[str] = []
+
+    def note(where: str, sentence: str) -> None:
+        problems.append(f"{path}: {where}: {sentence}")
+
+    if file.schema != SCHEMA:
+        note("schema", f"{file.schema}; expected {SCHEMA}; a newer performer may read it")
+    if not file.cue:
+        note("cue", "none; expected at least one [[cue]]")
+
+    checkpoint = _species(path, file.species, note)
+    shaders = _shaders(path, file.shaders, note)
+    voices = _voices(file.voices, note)
+    source = audio or _audio(path, file.audio, note)
+    if source is not None and (check_devices or source.kind != "device"):
+        try:
+            check_source(source, voices)
+        except SourceError as error:
+            note("audio", str(error))
+
+    table = _table(file, shaders, note)
+    defaults = table.defaults()
+    _assign(defaults, None, table, file.params, "params", note)
+    shared = [_route(route, f"route[{i}]", f"r{i + 1}", note) for i, route in enumerate(file.route)]
+    cues = []
+    seen: dict[str, int] = {}
+    for index, cue in enumerate(file.cue):
+        where = f"cue[{index}] (id {cue.id!r})"
+        if cue.id in seen:
+            note(f"{where}.id", f"{cue.id!r} is the id of cue[{seen[cue.id]}] too; expected a different text for each")
+        seen[cue.id] = index
+        values, named = defaults.copy(), np.zeros(len(table), bool)
+        _assign(values, named, table, cue.params, f"{where}.params", note)
+        own = [_route(r, f"{where}.route[{i}]", f"{cue.id}-{i + 1}", note) for i, r in enumerate(cue.route)]
+        fade = _length(cue.fade, f"{where}.fade", note)
+        duration = None if cue.duration is None else _length(cue.duration, f"{where}.duration", note)
+        if cue.next != "hold" and duration is None:
+            note(f"{where}.next", f"{cue.next!r} needs an end; expected a duration beside it, such as \"32 beats\"")
+        cues.append(
+            Cue(
+                id=cue.id,
+                name=cue.name,
+                seed=file.seed if cue.seed is None else cue.seed,
+                values=frozen_array(values),
+                named=frozen_array(named),
+                routes=tuple(route for route in (*shared, *own) if route is not None),
+                fade=fade,
+                duration=duration,
+                next=cue.next,
+            )
+        )
+    _check_routes(file, table, [voice.name for voice in voices], note)
+    if problems or checkpoint is None or source is None:
+        raise SetlistError(problems)
+    return Setlist(
+        path=path,
+        name=file.name,
+        checkpoint=checkpoint,
+        audio=source,
+        voices=voices,
+        shaders=shaders,
+        table=table,
+        cues=tuple(cues),
+    )
+
+
+def _read(path: Path) -> _SetlistFile:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SetlistError([f"{path}: cannot be read ({error.strerror}); expected a .toml file"]) from None
+    except UnicodeDecodeError:
+        raise SetlistError([f"{path}: is not text in UTF-8; expected a .toml file; save it again as UTF-8"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SetlistError([f"{path}: not TOML: {error}; mend that line"]) from None
+    problems = [f"{path}: {where}: {sentence}" for where, sentence in _strangers(content, _SetlistFile, "")]
+    if problems:
+        raise SetlistError(problems)
+    try:
+        return msgspec.convert(content, _SetlistFile)
+    except msgspec.ValidationError as error:
+        # "Expected `float`, got `str` - at `$.cue[0].fade`"
+        sentence, _, where = str(error).partition(" - at `$.")
+        where = where.rstrip("`") or "top level"
+        found = _at(content, where)
+        value = f"{found!r}; " if found is not None else ""
+        raise SetlistError([f"{path}: {where}: {value}{sentence[:1].lower()}{sentence[1:]}"]) from None
+
+
+def _at(content: Any, where: str) -> Any:
+    """The value at a path such as `cue[0].fade`; None where there is none."""
+    for part in where.replace("[", ".[").split("."):
+        try:
+            content = content[int(part[1:-1])] if part.startswith("[") else content[part]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return content
+
+
+def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) -> list[tuple[str, str]]:
+    """Keys that the schema does not know, with the nearest that it does."""
+    found = []
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    nested: dict[str, type[msgspec.Struct]] = {"cue": _CueFile, "route": _RouteFile, "audio": _AudioFile}
+    for key, value in content.items():
+        if key not in fields:
+            sentence = f"unknown key{nearest(key, fields)}; expected one of: {', '.join(fields)}"
+            found.append((f"{where}{key}", sentence))
+        elif key in nested:
+            items = value if isinstance(value, list) else [value]
+            for index, item in enumerate(items):
+                if isinstance(item, dict):
+                    inner = f"{where}{key}[{index}]." if isinstance(value, list) else f"{where}{key}."
+                    found += _strangers(item, nested[key], inner)
+    return found
+
+
+def _species(path: Path, name: str, note: Any) -> species.Checkpoint | None:
+    file = resources.find(name, beside=path.parent, bundled=resources.CHECKPOINTS, suffix=".safetensors")
+    if file is None:
+        bundled = sorted(each.stem for each in resources.CHECKPOINTS.glob("*.safetensors"))
+        note("species", f"{name!r} not found; expected a .safetensors file or one of: {', '.join(bundled)}")
+        return None
+    try:
+        return species.load(file)
+    except species.CheckpointError as error:
+        note("species", str(error))
+        return None
+
+
+def _shaders(path: Path, names: list[str], note: Any) -> tuple[Path, ...]:
+    found = []
+    for index, name in enumerate(names):
+        file = resources.find(name, beside=path.parent, bundled=resources.SHADERS, suffix=".fs")
+        if file is None:
+            bundled = sorted(each.stem for each in resources.SHADERS.glob("*.fs"))
+            note(f"shaders[{index}]", f"{name!r} not found; expected an ISF file (.fs) or one of: {', '.join(bundled)}")
+        else:
+            found.append(file)
+    return tuple(found)
+
+
+def _voices(channels: dict[str, list[int]], note: Any) -> tuple[VoiceSpec, ...]:
+    for name, numbers in channels.items():
+        if not name.isidentifier():
+            note(f"voices.{name}", f"{name!r}; expected a plain word, such as drums")
+        if any(number < 1 for number in numbers):
+            note(f"voices.{name}", f"{numbers}; channels are numbered from 1, as on the box")
+    return tuple(VoiceSpec(name, tuple(numbers)) for name, numbers in channels.items()) or (VoiceSpec(),)
+
+
+def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
+    file = ""
+    if audio.source == "file":
+        found = resources.find(audio.file, beside=path.parent, bundled=resources.SETLISTS, suffix="") if audio.file else None
+        if found is None:
+            note("audio.file", f"{audio.file!r} not found; expected a sound file, as a path or beside the setlist")
+            return None
+        file = str(found)
+    return SourceSpec(
+        kind=audio.source,
+        device=audio.device,
+        host_api=audio.host_api,
+        path=file,
+        loop=audio.loop,
+        offset_s=audio.offset,
+        tone_hz=audio.tone_hz,
+    )
+
+
+def _table(file: _SetlistFile, shaders: tuple[Path, ...], note: Any) -> ParamTable:
+    declared: list[Param] = [*parameters.base_params(), *motion_params(), *stage_params()]
+    for path in shaders:
+        try:
+            declared += params_of(path)
+        except IsfError as error:
+            note("shaders", str(error))
+    names: dict[str, str] = {}
+    routes = [(f"route[{i}]", r, f"r{i + 1}") for i, r in enumerate(file.route)]
+    routes += [
+        (f"cue[{c}].route[{i}]", r, f"{cue.id}-{i + 1}") for c, cue in enumerate(file.cue) for i, r in enumerate(cue.route)
+    ]
+    for where, route, default in routes:
+        name = route.name or default
+        if name in names:
+            note(f"{where}.name", f"{name!r} is the name of {names[name]} too; expected a different one for each")
+            continue
+        names[name] = where
+        help_line = f"how much of {route.source} reaches {route.target}"
+        declared.append(Param(id=f"route.{name}", default=1.0, high=2.0, by_hand=True, help=help_line))
+    return ParamTable(tuple(declared))
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`walk.speed = 1` reads as nested tables in TOML; ids are dotted again here."""
+    flat = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _assign(values: Any, named: Any, table: ParamTable, content: dict[str, Any], where: str, note: Any) -> None:
+    for key, value in _flat(content).items():
+        if key not in table:
+            note(f"{where}.{key}", f"no such parameter{nearest(key, table.ids())}")
+            continue
+        param = table[key]
+        if param.kind in (Kind.TRIGGER, Kind.TEXT):
+            note(f"{where}.{key}", "is a command, not a value; expected a parameter that holds one")
+            continue
+        if not isinstance(value, (int, float)):
+            note(f"{where}.{key}", f"{value!r}; expected a number ({param.low:g} to {param.high:g} {param.unit})".rstrip())
+            continue
+        if not param.low <= value <= param.high:
+            note(f"{where}.{key}", f"{value}; expected {param.low:g} to {param.high:g} {param.unit}".rstrip())
+            continue
+        values[table.row(key)] = value
+        if named is not None:
+            named[table.row(key)] = True
+
+
+def _length(value: float | str, where: str, note: Any) -> Length:
+    """Seconds as a number, or `"32 beats"`, `"8 bars"`, `"1 beat"`."""
+    if isinstance(value, str):
+        number, _, unit = value.partition(" ")
+        beats = {"beat": 1, "beats": 1, "bar": 4, "bars": 4}
+        try:
+            length = Length(float(number) * beats[unit], in_beats=True)
+        except (ValueError, KeyError):
+            note(where, f"{value!r}; expected seconds (a number) or beats, such as \"32 beats\" or \"8 bars\"")
+            return Length(0.0)
+    else:
+        length = Length(float(value))
+    if not 0 <= length.amount < float("inf"):
+        note(where, f"{value!r}; expected a length of zero or more")
+    return length
+
+
+def _route(route: _RouteFile, where: str, default_name: str, note: Any) -> Route | None:
+    try:
+        return Route(
+            name=route.name or default_name,
+            source=route.source,
+            target=route.target,
+            amount=route.amount,
+            gate_on=route.gate[0],
+            gate_off=route.gate[1],
+            attack_s=route.attack,
+            release_s=route.release,
+            in_low=route.range_in[0],
+            in_high=route.range_in[1],
+            out_low=route.range_out[0],
+            out_high=route.range_out[1],
+            curve=route.curve,
+            invert=route.invert,
+            mode=route.mode,
+        )
+    except (TypeError, ValueError) as error:
+        note(where, str(error))
+        return None
+
+
+def _check_routes(file: _SetlistFile, table: ParamTable, voices: list[str], note: Any) -> None:
+    sources = {f"{voice}.{feature}" for voice in voices for feature in feature_names()}
+    sources |= {"beat", "bar", "breathe"} | set(table.ids())
+    groups = [("route", file.route)] + [(f"cue[{c}] (id {cue.id!r}).route", cue.route) for c, cue in enumerate(file.cue)]
+    for where, routes in groups:
+        for index, raw in enumerate(routes):
+            route = _route(raw, f"{where}[{index}]", "?", note)
+            if route is None:
+                continue
+            for key, sentence in routing.problems(route, sources=sources, table=table):
+                note(f"{where}[{index}].{key}", sentence)
+            if route.mode != "trigger" and route.target in table and table[route.target].kind in (Kind.TRIGGER, Kind.TEXT):
+                note(f"{where}[{index}].mode", f"{route.target!r} is a command; expected mode = \"trigger\"")
