@@ -23,6 +23,7 @@ from performer.flow import frozen_array
 from performer.generators import checkpoint as species
 from performer.generators.mapping import Mapping
 from performer.params import Kind, Param, ParamTable, nearest
+from performer.refusal import Refused
 from performer.stage.isf import IsfError, params_of
 from performer.stage.compositor import stage_params
 
@@ -31,7 +32,7 @@ DEMO = "first-light"  # the setlist of `performer play` without a name
 DEFAULT_SHADERS = ["feedback", "grade"]
 
 
-class SetlistError(ValueError):
+class SetlistError(Refused):
     """A setlist that cannot be played. Every problem is one line: where, what is there, what was expected, the remedy."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -164,10 +165,16 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
         except SourceError as error:
             note("audio", str(error))
 
-    table = _table(file, shaders, note)
+    shared = [(f"route[{i}]", _route(route, f"r{i + 1}")) for i, route in enumerate(file.route)]
+    own = [
+        [(f"cue[{c}] (id {cue.id!r}).route[{i}]", _route(r, f"{cue.id}-{i + 1}")) for i, r in enumerate(cue.route)]
+        for c, cue in enumerate(file.cue)
+    ]
+    routes = [*shared, *(located for located_routes in own for located in located_routes)]
+    table = _table(routes, shaders, note)
+    _check_routes(routes, table, [voice.name for voice in voices], note)
     defaults = table.defaults()
     _assign(defaults, None, table, file.params, "params", note)
-    shared = [_route(route, f"route[{i}]", f"r{i + 1}", note) for i, route in enumerate(file.route)]
     cues = []
     seen: dict[str, int] = {}
     for index, cue in enumerate(file.cue):
@@ -177,8 +184,6 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
         seen[cue.id] = index
         values, named = defaults.copy(), np.zeros(len(table), bool)
         _assign(values, named, table, cue.params, f"{where}.params", note)
-        own = [_route(r, f"{where}.route[{i}]", f"{cue.id}-{i + 1}", note) for i, r in enumerate(cue.route)]
-        fade = _length(cue.fade, f"{where}.fade", note)
         duration = None if cue.duration is None else _length(cue.duration, f"{where}.duration", note)
         if cue.next != "hold" and duration is None:
             note(f"{where}.next", f"{cue.next!r} needs an end; expected a duration beside it, such as \"32 beats\"")
@@ -189,13 +194,12 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
                 seed=file.seed if cue.seed is None else cue.seed,
                 values=frozen_array(values),
                 named=frozen_array(named),
-                routes=tuple(route for route in (*shared, *own) if route is not None),
-                fade=fade,
+                routes=tuple(route for _, route in (*shared, *own[index])),
+                fade=_length(cue.fade, f"{where}.fade", note),
                 duration=duration,
                 next=cue.next,
             )
         )
-    _check_routes(file, table, [voice.name for voice in voices], note)
     if problems or checkpoint is None or source is None:
         raise SetlistError(problems)
     return Setlist(
@@ -314,7 +318,7 @@ def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
     )
 
 
-def _table(file: _SetlistFile, shaders: tuple[Path, ...], note: Any) -> ParamTable:
+def _table(routes: list[tuple[str, Route]], shaders: tuple[Path, ...], note: Any) -> ParamTable:
     declared: list[Param] = [*parameters.base_params(), *motion_params(), *stage_params()]
     for path in shaders:
         try:
@@ -322,18 +326,13 @@ def _table(file: _SetlistFile, shaders: tuple[Path, ...], note: Any) -> ParamTab
         except IsfError as error:
             note("shaders", str(error))
     names: dict[str, str] = {}
-    routes = [(f"route[{i}]", r, f"r{i + 1}") for i, r in enumerate(file.route)]
-    routes += [
-        (f"cue[{c}].route[{i}]", r, f"{cue.id}-{i + 1}") for c, cue in enumerate(file.cue) for i, r in enumerate(cue.route)
-    ]
-    for where, route, default in routes:
-        name = route.name or default
-        if name in names:
-            note(f"{where}.name", f"{name!r} is the name of {names[name]} too; expected a different one for each")
+    for where, route in routes:
+        if route.name in names:
+            note(f"{where}.name", f"{route.name!r} is the name of {names[route.name]} too; expected a different one for each")
             continue
-        names[name] = where
+        names[route.name] = where
         help_line = f"how much of {route.source} reaches {route.target}"
-        declared.append(Param(id=f"route.{name}", default=1.0, high=2.0, by_hand=True, help=help_line))
+        declared.append(Param(id=f"route.{route.name}", default=1.0, high=2.0, by_hand=True, help=help_line))
     return ParamTable(tuple(declared))
 
 
@@ -385,40 +384,30 @@ def _length(value: float | str, where: str, note: Any) -> Length:
     return length
 
 
-def _route(route: _RouteFile, where: str, default_name: str, note: Any) -> Route | None:
-    try:
-        return Route(
-            name=route.name or default_name,
-            source=route.source,
-            target=route.target,
-            amount=route.amount,
-            gate_on=route.gate[0],
-            gate_off=route.gate[1],
-            attack_s=route.attack,
-            release_s=route.release,
-            in_low=route.range_in[0],
-            in_high=route.range_in[1],
-            out_low=route.range_out[0],
-            out_high=route.range_out[1],
-            curve=route.curve,
-            invert=route.invert,
-            mode=route.mode,
-        )
-    except (TypeError, ValueError) as error:
-        note(where, str(error))
-        return None
+def _route(route: _RouteFile, default_name: str) -> Route:
+    return Route(
+        name=route.name or default_name,
+        source=route.source,
+        target=route.target,
+        amount=route.amount,
+        gate_on=route.gate[0],
+        gate_off=route.gate[1],
+        attack_s=route.attack,
+        release_s=route.release,
+        in_low=route.range_in[0],
+        in_high=route.range_in[1],
+        out_low=route.range_out[0],
+        out_high=route.range_out[1],
+        curve=route.curve,
+        invert=route.invert,
+        mode=route.mode,
+    )
 
 
-def _check_routes(file: _SetlistFile, table: ParamTable, voices: list[str], note: Any) -> None:
-    sources = {f"{voice}.{feature}" for voice in voices for feature in feature_names()}
-    sources |= {"beat", "bar", "breathe"} | set(table.ids())
-    groups = [("route", file.route)] + [(f"cue[{c}] (id {cue.id!r}).route", cue.route) for c, cue in enumerate(file.cue)]
-    for where, routes in groups:
-        for index, raw in enumerate(routes):
-            route = _route(raw, f"{where}[{index}]", "?", note)
-            if route is None:
-                continue
-            for key, sentence in routing.problems(route, sources=sources, table=table):
-                note(f"{where}[{index}].{key}", sentence)
-            if route.mode != "trigger" and route.target in table and table[route.target].kind in (Kind.TRIGGER, Kind.TEXT):
-                note(f"{where}[{index}].mode", f"{route.target!r} is a command; expected mode = \"trigger\"")
+def _check_routes(routes: list[tuple[str, Route]], table: ParamTable, voices: list[str], note: Any) -> None:
+    known = routing.sources(voices, feature_names(), table)
+    for where, route in routes:
+        for key, sentence in routing.problems(route, known=known, table=table):
+            note(f"{where}.{key}", sentence)
+        if route.mode != "trigger" and route.target in table and table[route.target].kind in (Kind.TRIGGER, Kind.TEXT):
+            note(f"{where}.mode", f"{route.target!r} is a command; expected mode = \"trigger\"")

@@ -143,11 +143,6 @@ class Plan:
         memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent)
         return memory, Params(frozen_array(values)), latent
 
-    def sources(self) -> set[str]:
-        """Every name that a route may start from."""
-        heard = {f"{voice}.{feature}" for voice in self._voices for feature in self._features}
-        return heard | {"beat", "bar", "breathe"} | set(self.table.ids())
-
     # Cues
 
     def _begun(self, index: int, *, at_s: float, beat: float) -> CueState:

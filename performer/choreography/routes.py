@@ -9,7 +9,7 @@ Thread: render. Pure: what a route remembers travels in `RouteMemory`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from performer.params import ParamTable, nearest
@@ -115,11 +115,18 @@ def merged(route: Route, before: float, brought: float, *, master: float) -> flo
     return before + (brought - before) * min(master, 1.0)  # replace
 
 
-def problems(route: Route, *, sources: set[str], table: ParamTable) -> list[tuple[str, str]]:
+def sources(voices: Iterable[str], features: Iterable[str], table: ParamTable) -> set[str]:
+    """Every name that a route may start from."""
+    columns = tuple(features)
+    heard = {f"{voice}.{feature}" for voice in voices for feature in columns}
+    return heard | {"beat", "bar", "breathe"} | set(table.ids())
+
+
+def problems(route: Route, *, known: set[str], table: ParamTable) -> list[tuple[str, str]]:
     """What is wrong with a route, as (field, sentence) pairs."""
     found = []
-    if route.source not in sources:
-        found.append(("from", f"{route.source!r} is no source{nearest(route.source, sources)}"))
+    if route.source not in known:
+        found.append(("from", f"{route.source!r} is no source{nearest(route.source, known)}"))
     if route.target not in table:
         found.append(("to", f"{route.target!r} is no parameter{nearest(route.target, table.ids())}"))
     if route.curve not in CURVES:

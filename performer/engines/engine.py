@@ -23,6 +23,7 @@ import performer.engines
 from performer.clock import Clock
 from performer.flow import U8, Image, LatentFrame
 from performer.generators.checkpoint import Checkpoint
+from performer.refusal import Refused
 
 Progress = Callable[[str], None]  # told what is being done, for whatever takes longer than a second
 
@@ -35,7 +36,7 @@ class Availability:
     reason: str  # why, or why not and how to get it
 
 
-class EngineError(RuntimeError):
+class EngineError(Refused):
     """An engine that cannot go on. Raised by `activate`; found in `failure` during a show."""
 
 

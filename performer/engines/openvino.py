@@ -1,7 +1,7 @@
 """Engine `openvino`: the default where there is no GPU. Full precision, asynchronous, compiled once and cached.
 
 Thread: the runtime's own; a finished inference calls back, publishes its picture and starts the latent that waits.
-Owns: the compiled model and two inference requests, so that one picture can be read while the next is made.
+Owns: the compiled model and three inference requests, so that a picture can be read while the next is made.
 """
 
 import importlib.util
@@ -54,16 +54,15 @@ class OpenVinoEngine(Engine):
         return Availability(True, "OpenVINO is installed")
 
     def activate(self, checkpoint: Checkpoint, *, progress: Progress) -> None:
+        import openvino
+
         self._compiled = compiled_model(checkpoint, progress=progress)
         sizes = checkpoint.sizes
-        # Two requests suffice: one runs while the picture of the other is read. A request is started again only once
-        # a newer picture has been handed out, hence the third.
+        # Three requests: one runs, one holds the newest picture, and one the picture that the stage may still be reading.
         for index in range(3):
             request = self._compiled.create_infer_request()
             ws = np.zeros((1, sizes.num_ws, sizes.w_dim), np.float32)
             noise = np.ones(sizes.noise_layers, np.float32)
-            import openvino
-
             request.set_input_tensor(0, openvino.Tensor(ws, shared_memory=True))
             request.set_input_tensor(1, openvino.Tensor(noise, shared_memory=True))
             request.infer()

@@ -17,11 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from performer.flow import F32
+from performer.refusal import Refused
 
 FORMAT = "performer-species"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Refused):
     """A file that cannot be played. The message names the file, the value, what was expected and the remedy."""
 
 

@@ -1,0 +1,45 @@
+"""The room that hears: source, ring, features, and the process in which they live.
+
+`check_source` before doors open, `Ears` during the show, `analyse` offline. Importing this room imports numpy only;
+sound libraries are imported by the process that hears.
+"""
+
+from performer.audio.features import TABLE, Analyser, Analysis, Feature, analyse, column, feature_names, time_advance_s
+from performer.audio.source import (
+    DEFAULT_VOICES,
+    DeviceInfo,
+    SourceError,
+    SourceSpec,
+    VoiceSpec,
+    check_source,
+    list_devices,
+)
+
+__all__ = [
+    "DEFAULT_VOICES",
+    "TABLE",
+    "Analyser",
+    "Analysis",
+    "DeviceInfo",
+    "Ears",
+    "EarsStatus",
+    "Feature",
+    "SourceError",
+    "SourceSpec",
+    "VoiceSpec",
+    "analyse",
+    "check_source",
+    "column",
+    "feature_names",
+    "list_devices",
+    "time_advance_s",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Late, so that the child process, which needs the rest, does not load the parent's side.
+    if name in ("Ears", "EarsStatus"):
+        from performer.audio import ears
+
+        return getattr(ears, name)
+    raise AttributeError(name)

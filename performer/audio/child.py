@@ -1,0 +1,481 @@
+"""The hearing process: it opens the source, listens, and publishes. It is killed and started again at will.
+
+It is a process of its own because PortAudio freezes its list of devices when it starts, and may hang for ever in a
+driver whose device was pulled. Nothing here tries to survive that: after a second without sound the process says what
+it knows and ends, and `ears` starts another.
+
+Thread: the sound card's callback writes the ring; the main thread analyses and publishes, every 2.5 ms.
+Owns: the stream, the ring, the analyser. Real-time: no lock between the two threads.
+It ignores SIGINT (its parent ends it) and ends by itself when its parent is gone.
+"""
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import numpy as np
+
+from performer.audio.features import Analyser
+from performer.audio.ring import CaptureRing
+from performer.audio.source import (
+    SYNTHETIC_RATE_HZ,
+    SourceError,
+    SourceSpec,
+    channels_needed,
+    channels_to_open,
+    decode,
+    find_device,
+    portaudio,
+    tone_block,
+)
+from performer.audio.wire import Errand, State, empty_record, text_bytes
+from performer.clock import SystemClock
+from performer.exchange import SharedLatest, SharedMailbox
+from performer.flow import F32, AudioBlock, AudioFeatures, CaptureFlags
+
+POLL_S = 0.0025
+HEARTBEAT_S = 0.05
+CALLBACKS_LATE_S = 1.0  # no block for so long: the device is gone
+FIRST_CALLBACK_S = 3.0
+BLOCK_SAMPLES = 256
+RING_S = 2.0
+HEARD_LEAD_S = 0.020  # music that is being played is analysed so long before it is heard: a picture takes longer
+LEAP_S = 0.5  # a clock-paced source that is so late leaps instead of running after the time
+
+EXIT_DONE, EXIT_LOST = 0, 3
+
+
+class Feed(Protocol):
+    """An open source."""
+
+    rate_hz: float
+    channels: int
+    device: str
+    detail: str
+    audible: bool
+    start_s: float
+    ring: CaptureRing | None  # where there is a driver whose callbacks can be watched
+
+    def read(self) -> AudioBlock | None:
+        """What has arrived since the last call."""
+        ...
+
+    def callback_s(self) -> float:
+        """Show time of the last sign of life."""
+        ...
+
+
+class TimeLine:
+    """Turns the times that a driver claims into times that run as evenly as its samples.
+
+    Each claim is compared with what the samples counted so far predict. Small differences (jitter, and two crystals
+    drifting apart) are followed slowly; a large one is believed at once.
+    """
+
+    _FOLLOW = 0.02  # part of a difference that is followed per block
+    _BELIEVE_S = 0.030
+
+    def __init__(self, rate_hz: float) -> None:
+        self._rate_hz = rate_hz
+        self._at_s = math.nan
+        self._sample = 0
+        self._far = 0
+
+    def smoothed(self, first_sample: int, claimed_s: float) -> float:
+        """Show time of `first_sample`, given what the driver claims for it."""
+        expected_s = self._at_s + (first_sample - self._sample) / self._rate_hz
+        off_s = claimed_s - expected_s
+        self._far = self._far + 1 if not abs(off_s) < self._BELIEVE_S else 0
+        # Far off once is a hiccup of the scheduler; three times running is another time line.
+        if math.isnan(off_s) or self._far >= 3:
+            self._at_s, self._far = claimed_s, 0
+        else:
+            self._at_s = expected_s + (0.0 if self._far else self._FOLLOW * off_s)
+        self._sample = first_sample
+        return self._at_s
+
+
+class _StreamFeed:
+    """What capture and playback have in common: the ring, and the time that the driver names."""
+
+    audible = False
+
+    def __init__(self, clock: SystemClock, *, rate_hz: float, channels: int) -> None:
+        self.rate_hz = rate_hz
+        self.channels = channels
+        self.ring = CaptureRing(channels=channels, capacity_samples=int(RING_S * rate_hz))
+        self.start_s = math.nan
+        self.device = self.detail = ""
+        self._clock = clock
+        self._line = TimeLine(rate_hz)
+        self._stream: Any = None
+        self._callback_s = -math.inf
+
+    def callback_s(self) -> float:
+        return self._callback_s
+
+    def _latest_s(self) -> float:
+        return math.inf
+
+    def read(self) -> AudioBlock | None:
+        block = self.ring.read(up_to_s=self._latest_s())
+        if block is None:
+            return None
+        return AudioBlock(
+            block.samples, block.first_sample, self._line.smoothed(block.first_sample, block.adc_s), block.flags
+        )
+
+
+class CaptureFeed(_StreamFeed):
+    """A sound device's input."""
+
+    def __init__(self, errand: Errand, clock: SystemClock) -> None:
+        device = find_device(errand.source)
+        needed = channels_needed(errand.voices)
+        if needed > device.max_input_channels:
+            raise SourceError(
+                f"audio.voices: channel {needed} was asked for, but {device.name!r} has {device.max_input_channels}"
+            )
+        channels = channels_to_open(errand.voices, device)
+        super().__init__(clock, rate_hz=device.default_rate_hz, channels=channels)
+        self.device = f"{device.name} ({device.host_api})"
+        self._stream = portaudio().InputStream(
+            device=device.index,
+            samplerate=device.default_rate_hz,
+            channels=channels,
+            blocksize=BLOCK_SAMPLES,
+            latency="low",
+            dtype="float32",
+            callback=self._callback,
+        )
+        self.rate_hz = float(self._stream.samplerate)
+        self._latency_s = float(self._stream.latency)
+        self._stream.start()
+        self.start_s = clock.now_s()
+        self.detail = f"hearing {self.device} at {self.rate_hz:g} Hz"
+
+    def _callback(self, samples: F32, count: int, times: Any, status: Any) -> None:
+        now_s = self._clock.now_s()
+        self._callback_s = now_s
+        lag_s = times.currentTime - times.inputBufferAdcTime
+        # Some back ends say 0 or nonsense: then the block is as old as it is long, plus the driver's own estimate.
+        if not 0.0 < lag_s < 1.0:
+            lag_s = max(count / self.rate_hz, self._latency_s)
+        self.ring.write(samples, now_s - lag_s, 1 if status.input_overflow else 0)
+
+
+class PlayFeed(_StreamFeed):
+    """A file, played through the default output; what is heard is what is analysed, when it is heard."""
+
+    audible = True
+
+    def __init__(self, errand: Errand, clock: SystemClock, sound: F32, rate_hz: int) -> None:
+        sd = portaudio()
+        about = sd.query_devices(kind="output")
+        super().__init__(clock, rate_hz=float(rate_hz), channels=sound.shape[1])
+        self._outputs = min(2, int(about["max_output_channels"]))
+        api = sd.query_hostapis(about["hostapi"])["name"]
+        # Windows' shared mode plays at the mixer's rate only, unless it is asked to convert.
+        extra = sd.WasapiSettings(auto_convert=True) if "WASAPI" in api else None
+        self.device = f"{about['name']} ({api})"
+        self._sound, self._loop = sound, errand.source.loop
+        self._offset = round(errand.source.offset_s * rate_hz)
+        self.start_s = errand.start_s
+        self._position: int | None = None  # of the next sample to be played, since start_s; set by the first callback
+        self._slice = np.zeros((8192, self.channels), np.float32)
+        self._stream = sd.OutputStream(
+            samplerate=rate_hz,
+            channels=self._outputs,
+            latency="low",
+            dtype="float32",
+            callback=self._callback,
+            extra_settings=extra,
+        )
+        self._latency_s = float(self._stream.latency)
+        self._stream.start()
+        self.detail = f"playing {errand.source.name()} through {self.device}"
+
+    def _latest_s(self) -> float:
+        return self._clock.now_s() + HEARD_LEAD_S
+
+    def _callback(self, out: F32, count: int, times: Any, status: Any) -> None:
+        now_s = self._clock.now_s()
+        self._callback_s = now_s
+        ahead_s = times.outputBufferDacTime - times.currentTime
+        if not 0.0 < ahead_s < 2.0:
+            ahead_s = self._latency_s
+        heard_s = now_s + ahead_s
+        if self._position is None:
+            if math.isnan(self.start_s):
+                self.start_s = heard_s
+            self._position = max(round((heard_s - self.start_s) * self.rate_hz), 0)
+        done = 0
+        while done < count:
+            part = self._slice[: min(count - done, len(self._slice))]
+            fill(part, self._sound, self._offset + self._position, loop=self._loop)
+            shown = out[done : done + len(part)]
+            if self.channels == self._outputs:
+                shown[:] = part
+            elif self._outputs == 1 or self.channels == 1:
+                shown[:] = part.mean(axis=1, keepdims=True)
+            else:  # more tracks than loudspeakers: odd ones left, even ones right
+                shown[:, 0] = part[:, 0::2].mean(axis=1)
+                shown[:, 1] = part[:, 1::2].mean(axis=1)
+            self.ring.write(part, heard_s + done / self.rate_hz, 2 if status.output_underflow else 0)
+            self._position += len(part)
+            done += len(part)
+
+
+class PacedFeed:
+    """A source that has no device: its samples come as the clock says they are due."""
+
+    ring = None
+    audible = False
+
+    def __init__(
+        self,
+        errand: Errand,
+        clock: SystemClock,
+        *,
+        rate_hz: int,
+        channels: int,
+        make: Callable[[int, int], F32],  # (first sample since start_s, samples) -> [samples, channels]
+        detail: str,
+    ) -> None:
+        self.rate_hz = float(rate_hz)
+        self.channels = channels
+        self.device = ""
+        self.detail = detail
+        self.start_s = clock.now_s() if math.isnan(errand.start_s) else errand.start_s
+        self._clock = clock
+        self._make = make
+        self._next = max(round((clock.now_s() - self.start_s) * rate_hz), 0)
+        self._read_s = clock.now_s()
+
+    def callback_s(self) -> float:
+        return self._read_s
+
+    def read(self) -> AudioBlock | None:
+        self._read_s = self._clock.now_s()
+        due = int((self._read_s - self.start_s) * self.rate_hz)
+        flags = CaptureFlags.NONE
+        if due - self._next > LEAP_S * self.rate_hz:
+            self._next = due - BLOCK_SAMPLES
+            flags = CaptureFlags.GAP
+        if due <= self._next:
+            return None
+        first, self._next = self._next, due
+        # The time is a product, not a sum: it is the same for the same sample in every process.
+        return AudioBlock(self._make(first, due - first), first, self.start_s + first / self.rate_hz, flags)
+
+
+def fill(out: F32, sound: F32, position: int, *, loop: bool) -> None:
+    """Write `sound` from `position` on into `out`, around its end if `loop`, else followed by silence."""
+    done = 0
+    while done < len(out):
+        at = position + done
+        if loop:
+            at %= len(sound)
+        elif at >= len(sound):
+            out[done:] = 0.0
+            return
+        take = min(len(out) - done, len(sound) - at)
+        out[done : done + take] = sound[at : at + take]
+        done += take
+
+
+def open_feed(errand: Errand, clock: SystemClock) -> Feed:
+    """Open the source. Raises SourceError, or whatever the driver raises."""
+    source = errand.source
+    match source.kind:
+        case "device":
+            return CaptureFeed(errand, clock)
+        case "file":
+            return _open_file(errand, clock)
+        case _:
+            return _open_synthetic(errand, clock, source)
+
+
+def _open_file(errand: Errand, clock: SystemClock) -> Feed:
+    sound = decode(errand.source.path)
+    why = "as asked"
+    if errand.source.audible:
+        try:
+            return PlayFeed(errand, clock, sound.samples, sound.rate_hz)
+        except Exception as error:  # no library, no device, or a device that refuses: the picture dances in silence
+            why = f"there is no output: {first_line(error)}"
+    samples, offset, loop = sound.samples, round(errand.source.offset_s * sound.rate_hz), errand.source.loop
+
+    def make(first: int, count: int) -> F32:
+        out = np.empty((count, samples.shape[1]), np.float32)
+        fill(out, samples, offset + first, loop=loop)
+        return out
+
+    detail = f"following {errand.source.name()} without playing it ({why})"
+    return PacedFeed(errand, clock, rate_hz=sound.rate_hz, channels=samples.shape[1], make=make, detail=detail)
+
+
+def _open_synthetic(errand: Errand, clock: SystemClock, source: SourceSpec) -> Feed:
+    channels = channels_needed(errand.voices)
+
+    def silence(_: int, count: int) -> F32:
+        return np.zeros((count, channels), np.float32)
+
+    def tone(first: int, count: int) -> F32:
+        return np.repeat(tone_block(source, first, count, SYNTHETIC_RATE_HZ)[:, None], channels, axis=1)
+
+    return PacedFeed(
+        errand,
+        clock,
+        rate_hz=SYNTHETIC_RATE_HZ,
+        channels=channels,
+        make=tone if source.kind == "tone" else silence,
+        detail=f"hearing {source.name()}",
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _Reporter:
+    """The record that this process publishes."""
+
+    def __init__(self, errand: Errand, latest: SharedLatest, clock: SystemClock) -> None:
+        self._latest = latest
+        self._clock = clock
+        self.record = empty_record(len(errand.voices))
+        r = self.record
+        r["generation"] = errand.generation
+        r["values"][0] = errand.values
+        r["heard_s"] = errand.heard_s
+        r["time_ns"][0] = errand.memory.time_ns
+        r["reference_db"][0] = errand.memory.reference_db
+        r["start_s"] = errand.start_s
+        self.say(State.STARTING, f"opening {errand.source.name()}")
+
+    def say(self, state: State, detail: str) -> None:
+        self.record["state"] = int(state)
+        self.record["detail"] = text_bytes(detail)
+        self.publish()
+
+    def publish(self) -> None:
+        self.record["heartbeat_s"] = self._clock.now_s()
+        self._latest.publish(self.record)
+
+    def hear(self, features: AudioFeatures, analyser: Analyser) -> None:
+        r, now_s = self.record, self._clock.now_s()
+        r["values"][0] = features.values
+        r["centre_s"] = features.centre_s
+        r["bpm"], r["beat"], r["confidence"] = features.bpm, features.beat, features.confidence
+        r["time_ns"][0] = analyser.time_ns
+        r["reference_db"][0] = analyser.reference_db
+        # Peaks fall by half in about 60 ms, so that a meter that looks sixty times a second misses none.
+        r["peak"][0] = np.maximum(analyser.peak, r["peak"][0] * np.float32(0.94))
+        r["heard_s"] = now_s
+        r["latency_s"] += 0.02 * (now_s - features.centre_s - r["latency_s"])
+
+    def count(self, feed: Feed) -> None:
+        r = self.record
+        r["callback_s"] = feed.callback_s()
+        r["start_s"] = feed.start_s
+        if (ring := feed.ring) is not None:
+            r["callbacks"], r["overruns"] = ring.blocks, ring.overruns
+            r["overflows"], r["clipped"] = ring.lost_by_driver, ring.clipped
+
+
+def main(errand: Errand, latest: SharedLatest, events: SharedMailbox, parent: Connection) -> None:
+    """Body of the process. `parent` says b"end", or falls silent when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    clock = SystemClock(errand.epoch_s)
+    latest.take_over()
+    reporter = _Reporter(errand, latest, clock)
+    code = EXIT_LOST
+    try:
+        feed = _opened(errand, clock, reporter, parent)
+        code = _listen(errand, feed, reporter, events, clock, parent) if feed is not None else EXIT_DONE
+    except SourceError as error:
+        reporter.say(State.LOST, first_line(error))
+    except Exception as error:
+        reporter.say(State.LOST, f"{errand.source.name()}: {type(error).__name__}: {first_line(error)}")
+    # Closing a stream whose device is gone can hang in the driver for ever; ending the process cannot.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _opened(errand: Errand, clock: SystemClock, reporter: _Reporter, parent: Connection) -> Feed | None:
+    """The open source, None where the parent has no more use for it. Says every 50 ms that it is still at it."""
+    found: list[Feed] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(open_feed(errand, clock))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="open", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        if _dismissed(parent):
+            return None
+        reporter.publish()
+        thread.join(HEARTBEAT_S)
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def _listen(
+    errand: Errand, feed: Feed, reporter: _Reporter, events: SharedMailbox, clock: SystemClock, parent: Connection
+) -> int:
+    """Hear until the parent or the device is gone; the exit code."""
+    memory = errand.memory
+    analyser = Analyser(rate_hz=feed.rate_hz, channels=feed.channels, voices=errand.voices, memory=memory)
+    record = reporter.record
+    record["sample_rate"] = feed.rate_hz
+    record["audible"] = feed.audible
+    record["device"] = text_bytes(feed.device, 96)
+    opened_s = reported_s = clock.now_s()
+    started = False
+    while True:
+        heard = False
+        if (block := feed.read()) is not None:
+            for features, found in analyser.step(block):
+                for event in found:
+                    events.post(event.voice, int(event.kind), event.at_s, event.strength, 0)
+                reporter.hear(features, analyser)
+                heard = True
+        now_s = clock.now_s()
+        if heard and not started:
+            started = True
+            record["latency_s"] = now_s - record["centre_s"]
+            reporter.count(feed)
+            reporter.say(State.HEARING, feed.detail)
+        if heard or now_s - reported_s >= HEARTBEAT_S:
+            reporter.count(feed)
+            reporter.publish()
+        if now_s - reported_s >= HEARTBEAT_S:
+            reported_s = now_s
+            if _dismissed(parent):
+                return EXIT_DONE
+            silent_s = now_s - max(feed.callback_s(), opened_s)
+            if silent_s > (CALLBACKS_LATE_S if started else FIRST_CALLBACK_S):
+                reporter.say(State.LOST, f"{feed.device or errand.source.name()} has sent nothing for {silent_s:.1f} s")
+                return EXIT_LOST
+        time.sleep(POLL_S)
+
+
+def _dismissed(parent: Connection) -> bool:
+    """True when the parent said so, or is gone."""
+    try:
+        return parent.poll() and parent.recv_bytes() == b"end"
+    except (EOFError, OSError):
+        return True

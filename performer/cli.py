@@ -1,0 +1,150 @@
+"""The command line: verbs, each a few lines that call a room.
+
+Thread: main. Heavy imports wait until their verb is called.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+
+from performer.refusal import Refused
+
+REFUSED = 2  # exit status: nothing was played, and the message says why
+
+_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def _announce(text: str) -> None:
+    _console.print(text, markup=False)
+
+
+@dataclass(kw_only=True)
+class Play:
+    """Play a show in a window, or headless where there is no display.
+
+    Keys: space next cue, left the cue before, F freeze, B blackout, P panic, T tap, F1 figures, F11 full screen,
+    Esc held for a second to leave.
+    """
+
+    setlist: Annotated[str, tyro.conf.Positional] = "first-light"
+    """A setlist (.toml), or the name of a bundled one."""
+    input: bool = False
+    """Listen to the default input instead of the setlist's source."""
+    device: str = ""
+    """Listen to this input device: its name or a part of it."""
+    host_api: str = ""
+    """Where two devices share a name: the host API, such as ALSA, Core Audio, Windows WASAPI."""
+    file: Path | None = None
+    """Play this sound file instead of the setlist's source."""
+    headless: bool = False
+    """No window: draw with EGL."""
+    size: str = "1280x720"
+    """Size of the window or of the headless frame."""
+    fullscreen: bool = False
+    """Cover the monitor."""
+    monitor: str = ""
+    """Cover the monitor of this name, or a part of it."""
+    fps: float | None = None
+    """Frames a second; by default what the display or the machine can hold."""
+    engine: str = ""
+    """Force an engine by name."""
+    cue: str = ""
+    """Begin with the cue of this id or name."""
+    osc_port: int = 9000
+    """UDP port for OSC; 0 for none."""
+    osc_host: str = "0.0.0.0"
+    """Address that OSC listens on; 127.0.0.1 keeps it to this machine."""
+    hud: bool = False
+    """Show the figures from the start (F1)."""
+    frames: Path | None = None
+    """Write every frame into this folder as PNG."""
+    snapshot: Path | None = None
+    """Write the last frame to this PNG."""
+    seconds: float | None = None
+    """End after so many seconds."""
+
+    def run(self) -> None:
+        from performer.audio.source import SourceSpec
+        from performer.play import PlayOptions, play
+
+        width, _, height = self.size.partition("x")
+        if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
+            raise Refused(f"--size {self.size}: expected WIDTHxHEIGHT in pixels, such as 1280x720")
+        audio = None
+        if self.file is not None:
+            audio = SourceSpec(kind="file", path=str(self.file))
+        elif self.input or self.device or self.host_api:
+            audio = SourceSpec(kind="device", device=self.device, host_api=self.host_api)
+        options = PlayOptions(
+            setlist=self.setlist,
+            audio=audio,
+            headless=self.headless,
+            size_px=(int(width), int(height)),
+            fullscreen=self.fullscreen,
+            monitor=self.monitor,
+            fps=self.fps,
+            engine=self.engine,
+            cue=self.cue,
+            osc_host=self.osc_host,
+            osc_port=self.osc_port,
+            hud=self.hud,
+            frames=self.frames,
+            snapshot=self.snapshot,
+            seconds=self.seconds,
+        )
+        play(options, announce=_announce)
+
+
+@dataclass(kw_only=True)
+class Check:
+    """Check a setlist and everything that it names; exit status 2 where something is wrong."""
+
+    setlist: Annotated[str, tyro.conf.Positional] = "first-light"
+    """A setlist (.toml), or the name of a bundled one."""
+
+    def run(self) -> None:
+        from performer import setlist as setlists
+
+        path = setlists.locate(self.setlist)
+        show = setlists.load(path)
+        _announce(f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {show.audio.name()}")
+
+
+@dataclass(kw_only=True)
+class Doctor:
+    """Look at this machine: what a show can use, what it lacks, and the remedy; exit status 1 where something fails."""
+
+    osc_port: int = 9000
+    """The OSC port to try."""
+
+    def run(self) -> None:
+        from performer.doctor import examine, report
+
+        findings = examine(osc_port=self.osc_port)
+        report(findings, console=Console(soft_wrap=True, highlight=False))
+        if any(finding.is_fault for finding in findings):
+            raise SystemExit(1)
+
+
+def main() -> None:
+    """Entry point of `performer`."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=_console, show_path=False, show_time=False, markup=False)],
+    )
+    verb = tyro.extras.subcommand_cli_from_dict(
+        {"play": Play, "check": Check, "doctor": Doctor},
+        description="performer: a trained image generator, played live like an instrument.",
+    )
+    try:
+        verb.run()
+    except Refused as error:
+        _console.print(f"performer: {error}", style="bold red", markup=False)
+        sys.exit(REFUSED)

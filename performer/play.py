@@ -1,0 +1,169 @@
+"""From a command line to a running show: everything that can be refused is refused here, before doors open.
+
+Thread: main.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from performer import setlist as setlists
+from performer.audio.ears import Ears
+from performer.audio.source import SourceSpec
+from performer.clock import SystemClock
+from performer.control.hands import Hands
+from performer.engines.host import EngineHost
+from performer.notices import Notices
+from performer.refusal import Refused
+from performer.show import Show
+from performer.stage.outputs.headless import Headless
+from performer.stage.outputs.output import Display, NoDisplay, Output
+from performer.stage.outputs.still import StillWriter, write_png
+
+log = logging.getLogger("performer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayOptions:
+    """What the command line may ask of a show."""
+
+    setlist: str = setlists.DEMO
+    audio: SourceSpec | None = None  # instead of the setlist's own
+    headless: bool = False
+    size_px: tuple[int, int] = (1280, 720)
+    fullscreen: bool = False
+    monitor: str = ""
+    fps: float | None = None
+    engine: str = ""
+    cue: str = ""
+    osc_host: str = "0.0.0.0"
+    osc_port: int = 9000  # 0: no OSC
+    hud: bool = False
+    frames: Path | None = None
+    snapshot: Path | None = None
+    seconds: float | None = None
+
+
+def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
+    """Open everything that a show needs. Raises Refused.
+
+    What takes long runs side by side: the audio and control processes start while the window opens and the engine loads.
+    """
+    clock = SystemClock(epoch_s=_process_start_s())
+    notices = Notices()
+    path = setlists.locate(options.setlist)
+    setlist = setlists.load(path, audio=options.audio)
+    first_cue = 0
+    if options.cue:
+        wanted = [i for i, cue in enumerate(setlist.cues) if options.cue in (cue.id, cue.name)]
+        if not wanted:
+            known = ", ".join(cue.id for cue in setlist.cues)
+            raise Refused(f"{path}: no cue {options.cue!r}; expected one of: {known}")
+        first_cue = wanted[0]
+    host = EngineHost(setlist.checkpoint, clock=clock, notices=notices, choice=options.engine)
+
+    opened: list[Callable[[], None]] = [host.close]
+    try:
+        ears = Ears(source=setlist.audio, voices=setlist.voices, epoch_s=clock.epoch_s)
+        ears.start()
+        opened.append(ears.close)
+        hands = Hands(
+            table=setlist.table,
+            host=options.osc_host,
+            port=options.osc_port,
+            epoch_s=clock.epoch_s,
+            features=ears.shared_features,
+            feature_names=ears.feature_names(),
+            voices=[voice.name for voice in setlist.voices],
+            cues=[(cue.id, cue.name) for cue in setlist.cues],
+        )
+        hands.start()
+        opened.append(hands.close)
+        display = _display(options, announce)
+        opened.append(display.close)
+        host.activate(progress=announce)
+        outputs: list[Output] = [StillWriter(options.frames)] if options.frames else []
+        show = Show(
+            setlist,
+            display=display,
+            host=host,
+            ears=ears,
+            hands=hands,
+            clock=clock,
+            notices=notices,
+            outputs=outputs,
+            fps=options.fps,
+            first_cue=first_cue,
+        )
+    except BaseException:
+        for close in reversed(opened):
+            close()
+        raise
+    show.is_hud_shown = options.hud
+    announce(f"setlist  {setlist.name} ({len(setlist.cues)} cues) · {path}")
+    trained = "" if setlist.checkpoint.provenance.trained else ", untrained stand-in"
+    announce(f"species  {setlist.checkpoint.provenance.name} ({setlist.checkpoint.sizes.resolution} px{trained})")
+    announce(f"engine   {host.name}: {host.why}")
+    announce(f"sound    {setlist.audio.name()}")
+    announce(f"display  {display.description}, {display.size_px[0]}x{display.size_px[1]}, {show.fps:g} frames a second")
+    if options.osc_port:
+        announce(f"osc      port {hands.port}, addresses under /perf")
+    return show
+
+
+def play(options: PlayOptions, *, announce: Callable[[str], None]) -> None:
+    """Play until the window closes, the time is up, or a signal asks for the end."""
+    show = prepare(options, announce=announce)
+
+    def end(signum: int, _frame: object) -> None:
+        show.is_ending = True
+        signal.signal(signum, signal.SIG_DFL)  # a second one means it
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    try:
+        while show.host.latest() is None and not show.is_ending:
+            show.frame()
+        announce(f"first light after {show.clock.now_s():.1f} s")
+        show.run(seconds=options.seconds)
+        if options.snapshot is not None:
+            write_png(options.snapshot, show.stage.read_pixels())
+            announce(f"snapshot {options.snapshot}")
+    finally:
+        show.close()
+    announce(
+        f"played   {show.meter.frames} frames, {show.host.images} images, {show.missed} missed, "
+        f"frame p99 {show.meter.p99_ms:.1f} ms"
+    )
+
+
+def _display(options: PlayOptions, announce: Callable[[str], None]) -> Display:
+    if not options.headless:
+        try:
+            from performer.stage.outputs.window import Window
+
+            return Window(
+                size_px=options.size_px,
+                fullscreen=options.fullscreen or bool(options.monitor),
+                monitor=options.monitor or None,
+            )
+        except NoDisplay as error:
+            announce(f"no display ({error}): playing headless")
+        except ValueError as error:  # no such monitor
+            raise Refused(str(error)) from error
+    try:
+        return Headless(size_px=options.size_px)
+    except NoDisplay as error:
+        raise Refused(str(error)) from error
+
+
+def _process_start_s() -> float:
+    """`time.monotonic` when this process began, so that first light counts the interpreter's start too."""
+    age_s = time.time() - psutil.Process(os.getpid()).create_time()
+    return time.monotonic() - min(max(age_s, 0.0), 30.0)

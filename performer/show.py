@@ -1,0 +1,292 @@
+"""The show: the frame, its pace, and the rooms that make it.
+
+Thread: main. Owns: every mutable reference of the render process; the audio and control processes belong to their
+parents' sides (`Ears`, `Hands`), the engine to `EngineHost`, the GL context to `Stage`.
+
+Nothing escapes the frame: what goes wrong in it is announced once, and the next frame comes all the same.
+"""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from performer.audio.ears import Ears
+from performer.audio.features import BANDS, column
+from performer.choreography.transport import Transport
+from performer.clock import Clock
+from performer.control.hands import Hands, ShowState
+from performer.engines.host import EngineHost
+from performer.flow import Frame, Image, Params, Tick
+from performer.meter import FrameMeter, LightMeter
+from performer.notices import Notices
+from performer.params import Controls, reduce
+from performer.setlist import Setlist
+from performer.stage.compositor import Stage
+from performer.stage.hud import HudMessage, HudState
+from performer.stage.keys import StageAction, events_of
+from performer.stage.outputs.output import Display, Output
+
+SOFTWARE_FPS = 36.0  # what two cores hold at 1280x720 with every image new (docs/performance.md)
+UNKNOWN_REFRESH_FPS = 60.0
+
+
+class Pace:
+    """An absolute schedule of frames. Late frames do not push later ones back; slots that were missed are skipped.
+
+    Sleeping a period after each frame would add every frame's own delay to the next; here frame k begins at
+    start + k * period, whatever the frames before did.
+    """
+
+    def __init__(self, *, fps: float, clock: Clock) -> None:
+        self.period_s = 1.0 / fps
+        self._clock = clock
+        self._start_s = clock.now_s()
+        self._slot = 0
+        self.missed = 0
+
+    def next_draw_s(self) -> float:
+        """Show time at which the next frame begins to be drawn."""
+        self._slot += 1
+        late_s = self._clock.now_s() - (self._start_s + self._slot * self.period_s)
+        if late_s > self.period_s / 2:
+            skipped = int(late_s / self.period_s + 0.5)
+            self.missed += skipped
+            self._slot += skipped
+        return self._start_s + self._slot * self.period_s
+
+
+@dataclass(slots=True)
+class Spent:
+    """A slowly following estimate of how long something takes, seconds."""
+
+    typical_s: float
+
+    def took(self, seconds: float) -> None:
+        """Take in one measurement: up quickly, down slowly, so that plans err on the safe side."""
+        self.typical_s += (seconds - self.typical_s) * (0.3 if seconds > self.typical_s else 0.05)
+
+
+class Show:
+    """A setlist on its way to a display."""
+
+    def __init__(
+        self,
+        setlist: Setlist,
+        *,
+        display: Display,
+        host: EngineHost,
+        ears: Ears,
+        hands: Hands,
+        clock: Clock,
+        notices: Notices,
+        outputs: Sequence[Output] = (),
+        fps: float | None = None,
+        first_cue: int = 0,
+    ) -> None:
+        self.setlist = setlist
+        self.table = setlist.table
+        self.plan = setlist.plan()
+        self.display = display
+        self.stage = Stage(display, table=self.table, effects=setlist.shaders)
+        self.host = host
+        self.ears = ears
+        self.hands = hands
+        self.clock = clock
+        self.notices = notices
+        self.outputs = list(outputs)
+        self.meter = FrameMeter()
+        self.light = LightMeter()
+        self.is_hud_shown = False
+        self.is_ending = False
+        self.frame_intervals_s: list[float] | None = None  # a benchmark puts a list here to keep every interval
+        self._paced_by_display = display.refresh_hz is not None
+        self.fps = fps or display.refresh_hz or (SOFTWARE_FPS if display.is_software else UNKNOWN_REFRESH_FPS)
+        self._pace = Pace(fps=self.fps, clock=clock)
+        self._infer, self._draw = Spent(0.010), Spent(0.008)
+        self._controls = Controls.none(self.table)
+        bpm = float(self.plan.cues[first_cue].values[self.table.row("transport.bpm")])
+        self._transport = Transport.at_bpm(bpm)
+        self._bpm_row = self.table.row("transport.bpm")
+        self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
+        self._params = Params(self.plan.cues[first_cue].values)
+        self._frame = 0
+        self._photon_s = clock.now_s()
+        self._hud = HudState()
+        self._hud_due_s = 0.0
+        self._presented_s = clock.now_s()
+        self._warned: tuple[str, ...] = ()
+
+    @property
+    def cue(self) -> int:
+        """Index of the cue that plays."""
+        return self._memory.current.index
+
+    @property
+    def missed(self) -> int:
+        """Display slots that no frame came for."""
+        return self._pace.missed
+
+    def run(self, *, seconds: float | None = None) -> None:
+        """Play until somebody ends it, or for so many seconds."""
+        until_s = None if seconds is None else self.clock.now_s() + seconds
+        gc.collect()
+        gc.freeze()  # what was loaded stays loaded: later collections need not walk it
+        try:
+            while not (self.is_ending or self.display.should_close):
+                if until_s is not None and self.clock.now_s() >= until_s:
+                    break
+                self.frame()
+        finally:
+            gc.unfreeze()
+
+    def frame(self) -> Frame:
+        """One frame, from sound to light."""
+        draw_s = self._next_draw_s()
+        self.clock.sleep_until(draw_s - self._infer.typical_s)
+
+        begun_s = self.clock.now_s()
+        image, params, tick = self._image_and_params(draw_s)
+        drawing_s = self.clock.now_s()
+        frame = self.stage.show(image, params, tick, hud=self._hud_state() if self.is_hud_shown else None)
+        self._presented_s = self.clock.now_s()
+
+        self._draw.took((frame.spent_ms["stage"] if self._paced_by_display else sum_of(frame)) / 1e3)
+        interval_s = self.meter.displayed(at_s=self._presented_s, images=self.host.images)
+        if interval_s is not None and self.frame_intervals_s is not None:
+            self.frame_intervals_s.append(interval_s)
+        self.light.shown(image, at_s=self._presented_s)
+        frame.spent_ms["choreography"] = (drawing_s - begun_s) * 1e3
+        frame.spent_ms["engine"] = self.host.infer_ms
+        for output in self.outputs:
+            output.put(frame)
+        self._watch()
+        return frame
+
+    def _image_and_params(self, draw_s: float) -> tuple[Image | None, Params, Tick]:
+        """What there is to draw at `draw_s`: the frame read aloud."""
+        keys, actions = events_of(
+            self.display.poll(), controls=self._controls, table=self.table, at_s=self.clock.now_s()
+        )
+        self._act(actions)
+        self._controls = reduce(self._controls, [*self.hands.drain(), *keys], table=self.table)  # what people did
+        features, hits = self.ears.latest(), self.ears.drain()  # what the room sounds like
+        tick = self._tick(draw_s)
+        try:
+            self._memory, self._params, latent = self.plan.step(self._memory, features, hits, self._controls, tick)
+            self.light.heard(hits, submitted_s=self.clock.now_s())
+            self.host.submit(latent)  # never waits
+            self.hands.publish(self._state(tick))
+        except Exception as error:  # the creature holds still for a frame; the show goes on
+            self.notices.say(f"a frame's choreography failed: {error!r}", at_s=self.clock.now_s(), severe=True)
+        self.clock.sleep_until(draw_s)
+        image = self.host.latest()
+        if image is not None:
+            self._infer.took(min(image.ready_s - image.submitted_s, self._pace.period_s) + 0.002)
+        return image, self._params, tick
+
+    def _next_draw_s(self) -> float:
+        if self._paced_by_display:  # the swap waits for the display: draw as late as is safe before it
+            return self._presented_s + max(self._pace.period_s - self._draw.typical_s - 0.003, 0.0)
+        return self._pace.next_draw_s()
+
+    def _tick(self, draw_s: float) -> Tick:
+        photon_s = draw_s + self._draw.typical_s
+        self._transport = self._transport.step(
+            self._controls.presses, bpm=float(self._params.values[self._bpm_row]), at_s=photon_s
+        )
+        tick = Tick(
+            frame=self._frame,
+            photon_s=photon_s,
+            dt_s=photon_s - self._photon_s,
+            beat=self._transport.line.at(photon_s),
+            deadline_s=draw_s,
+        )
+        self._frame += 1
+        self._photon_s = photon_s
+        return tick
+
+    def _act(self, actions: Sequence[StageAction]) -> None:
+        for action in actions:
+            if action is StageAction.HUD:
+                self.is_hud_shown = not self.is_hud_shown
+
+    def _watch(self) -> None:
+        """Announce what the rooms report."""
+        now_s = self.clock.now_s()
+        for text in self.stage.warnings[len(self._warned) :]:
+            self.notices.say(text, at_s=now_s)
+        self._warned = self.stage.warnings
+        for event in self.ears.news() + self.hands.news():
+            self.notices.say(event, at_s=now_s, severe=True)
+
+    def _state(self, tick: Tick) -> ShowState:
+        """What control surfaces are told."""
+        return ShowState(
+            values=self._params.values,
+            cue=self.cue,
+            beat=tick.beat,
+            bpm=self._transport.bpm,
+            fps=self.meter.fps,
+            frame_p99_ms=self._hud.frame_p99_ms,
+            latency_ms=self.light.median_ms or 0.0,
+        )
+
+    def _hud_state(self) -> HudState:
+        """The figures, made anew five times a second: nobody reads faster."""
+        now_s = self.clock.now_s()
+        if now_s < self._hud_due_s:
+            return self._hud
+        self._hud_due_s = now_s + 0.2
+        features, ears, hands = self.ears.latest(), self.ears.status(), self.hands.status()
+        cues, cue = self.plan.cues, self.cue
+        names = [f"{each.id}  {each.name}".strip() for each in cues]
+        self._hud = HudState(
+            fps_displayed=self.meter.fps,
+            fps_generated=self.meter.images_per_s,
+            frame_p99_ms=self.meter.p99_ms,
+            missed_frames=self._pace.missed,
+            sound_to_light_ms=self.light.median_ms,
+            voices=tuple(
+                (
+                    voice.name,
+                    tuple(
+                        (band, float(row[column(f"{band}.level")]), float(row[column(f"{band}.hit")])) for band in BAND_NAMES
+                    ),
+                )
+                for voice, row in zip(self.setlist.voices, features.values, strict=True)
+            ),
+            clip=ears.is_clipping,
+            audio=ears.detail,
+            audio_lost=ears.state == "lost",
+            engine=f"{self.host.name}, {self.host.infer_ms:.1f} ms",
+            osc_per_s=hands.messages_per_s,
+            osc_refused=hands.refused,
+            cue_now=names[cue],
+            cue_next=names[cue + 1] if cue + 1 < len(names) else "",
+            beat=self._transport.line.at(now_s),
+            bpm=self._transport.bpm,
+            messages=tuple(
+                HudMessage(text=notice.text, count=notice.count, severe=notice.severe)
+                for notice in self.notices.recent(at_s=now_s)
+            ),
+            spent_ms=dict(self.stage.spent_ms) | {"engine": self.host.infer_ms},
+        )
+        return self._hud
+
+    def close(self) -> None:
+        """End the show: outputs first, so that what they took is finished; the display last."""
+        for output in self.outputs:
+            output.close()
+        self.hands.close()
+        self.ears.close()
+        self.host.close()
+        self.stage.close()
+        self.display.close()
+
+
+BAND_NAMES = tuple(name for name, _, _ in BANDS)
+
+
+def sum_of(frame: Frame) -> float:
+    """Milliseconds from the first GL call to the presented frame."""
+    return frame.spent_ms["stage"] + frame.spent_ms["display"]

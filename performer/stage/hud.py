@@ -1,0 +1,289 @@
+"""The figures over the picture (F1): what the person at the computer needs to see from a metre away, in the dark.
+
+One texture holds all glyphs; one buffer and one draw call show the whole panel. Text that stays is laid out once.
+
+Thread: main. Owns: an atlas texture, a program and a buffer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import moderngl
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from performer.flow import F32
+
+Color = tuple[float, float, float, float]
+
+WHITE: Color = (0.93, 0.92, 0.88, 1.0)
+GREY: Color = (0.60, 0.60, 0.58, 1.0)
+DIM: Color = (1.0, 1.0, 1.0, 0.13)
+AMBER: Color = (1.0, 0.70, 0.18, 1.0)
+RED: Color = (1.0, 0.30, 0.24, 1.0)
+PANEL: Color = (0.03, 0.03, 0.035, 0.72)
+
+_CHARACTERS = "".join(map(chr, range(32, 127))) + "·–…µ°äöüßéèêàçñ"
+_SMALL_PX, _LARGE_PX = 17, 26  # text heights on a screen of 720 lines
+_ATLAS_PX = 512
+_FLOATS = 12  # of a rectangle: x y w h, u v du dv, r g b a
+_MOST_RECTANGLES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class HudMessage:
+    """A warning for people."""
+
+    text: str
+    count: int = 1
+    severe: bool = False  # red instead of amber: sound is lost, the engine fell back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HudState:
+    """All that the figures show. Everything has a default: a room that is not there leaves its line empty."""
+
+    fps_displayed: float = 0.0
+    fps_generated: float = 0.0
+    frame_p99_ms: float = 0.0
+    missed_frames: int = 0
+    sound_to_light_ms: float | None = None  # None while unknown
+    voices: tuple[tuple[str, tuple[tuple[str, float, float], ...]], ...] = ()  # (voice, ((band, level, hit), ...)), 0..1
+    clip: bool = False
+    audio: str = ""
+    audio_lost: bool = False
+    engine: str = ""
+    osc_per_s: float = 0.0
+    osc_refused: int = 0
+    cue_now: str = ""
+    cue_next: str = ""
+    beat: float = 0.0
+    bpm: float = 0.0
+    messages: tuple[HudMessage, ...] = ()  # the newest last; the last four are shown
+    spent_ms: Mapping[str, float] = field(default_factory=dict)  # by room
+
+
+class _Atlas:
+    """Glyphs of two heights and one white spot, for a screen of `lines` lines."""
+
+    def __init__(self, ctx: moderngl.Context, lines: int) -> None:
+        self.lines = lines
+        self.scale = max(lines, 360) / 720.0
+        side = _ATLAS_PX if self.scale <= 1.6 else 2 * _ATLAS_PX
+        sheet = Pillow.new("L", (side, side), 0)
+        pen = ImageDraw.Draw(sheet)
+        pen.rectangle((0, 0, 3, 3), fill=255)
+        self.white = (1.5 / side, 1.5 / side, 0.0, 0.0)
+        self._glyphs: list[dict[str, tuple[float, ...]]] = []  # by height: w, h, u, v, du, dv, advance
+        x, y = 6, 0
+        for height_px in (_SMALL_PX, _LARGE_PX):
+            size = max(round(height_px * self.scale), 8)
+            font = ImageFont.load_default(size=size)
+            tall = round(size * 1.3)
+            digit = max(font.getlength(one) for one in "0123456789")
+            glyphs = {}
+            for one in _CHARACTERS:
+                # Digits are as wide as one another: a number that changes must not make its line tremble.
+                advance = digit if one.isdigit() else font.getlength(one)
+                wide = int(advance) + 3
+                if x + wide > side:
+                    x, y = 0, y + tall + 1
+                shift = 1 + (advance - font.getlength(one)) / 2
+                pen.text((x + shift, y + size), one, font=font, fill=255, anchor="ls")
+                glyphs[one] = (wide, tall, x / side, y / side, wide / side, tall / side, advance)
+                x += wide + 1
+            self._glyphs.append(glyphs)
+            x, y = 0, y + tall + 1
+        self.texture = ctx.texture((side, side), 1, sheet.tobytes(), alignment=1)
+        self.texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
+        self.run = lru_cache(maxsize=512)(self._run)
+
+    def _run(self, text: str, large: bool) -> tuple[F32, float]:
+        """([n, 8] places and texels of `text` from x 0, its width in px)."""
+        glyphs, x, rows = self._glyphs[large], 0.0, []
+        for one in text:
+            wide, tall, u, v, du, dv, advance = glyphs.get(one) or glyphs["?"]
+            if one != " ":
+                rows.append((round(x) - 1, 0, wide, tall, u, v, du, dv))
+            x += advance
+        return np.array(rows, np.float32).reshape(-1, 8), x
+
+
+class _Sheet:
+    """The rectangles of one frame, in px from the upper left."""
+
+    def __init__(self, atlas: _Atlas) -> None:
+        self._atlas = atlas
+        self._rows = np.empty((_MOST_RECTANGLES, _FLOATS), np.float32)
+        self.count = 0
+
+    @property
+    def rows(self) -> F32:
+        """[n, 12], what is to be drawn, in order."""
+        return self._rows[: self.count]
+
+    def box(self, x: float, y: float, width: float, height: float, color: Color) -> None:
+        """A plain rectangle."""
+        if self.count < _MOST_RECTANGLES:
+            self._rows[self.count] = (round(x), round(y), round(width), round(height), *self._atlas.white, *color)
+            self.count += 1
+
+    def text(self, x: float, y: float, text: str, color: Color = WHITE, *, large: bool = False, right: bool = False) -> float:
+        """`text` with its upper left (or right) corner at (x, y); returns its width."""
+        run, width = self._atlas.run(text, large)
+        room = min(len(run), _MOST_RECTANGLES - self.count)
+        rows = self._rows[self.count : self.count + room]
+        rows[:, :8] = run[:room]
+        rows[:, 0] += round(x - width if right else x)
+        rows[:, 1] += round(y)
+        rows[:, 8:] = color
+        self.count += room
+        return width
+
+
+class Hud:
+    """Draws `HudState` values onto whatever framebuffer is in use."""
+
+    def __init__(self, ctx: moderngl.Context) -> None:
+        self._ctx = ctx
+        self._atlas: _Atlas | None = None
+        self._program = ctx.program(
+            vertex_shader="""#version 330 core
+in vec4 place;
+in vec4 texels;
+in vec4 color;
+uniform vec2 screen;
+out vec2 uv;
+flat out vec4 paint;
+void main() {
+  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
+  vec2 at = (place.xy + corner * place.zw) / screen;
+  gl_Position = vec4(at.x * 2.0 - 1.0, 1.0 - at.y * 2.0, 0.0, 1.0);
+  uv = texels.xy + corner * texels.zw;
+  paint = color;
+}
+""",
+            fragment_shader="""#version 330 core
+uniform sampler2D glyphs;
+in vec2 uv;
+flat in vec4 paint;
+out vec4 color;
+void main() { color = vec4(paint.rgb, paint.a * texture(glyphs, uv).r); }
+""",
+        )
+        self._buffer = ctx.buffer(reserve=_MOST_RECTANGLES * _FLOATS * 4, dynamic=True)
+        self._array = ctx.vertex_array(self._program, [(self._buffer, "4f 4f 4f/i", "place", "texels", "color")])
+        self._program["glyphs"] = 0
+
+    def draw(self, state: HudState, *, size_px: tuple[int, int]) -> None:
+        """Lay the figures over the framebuffer in use, of `size_px`."""
+        if self._atlas is None or self._atlas.lines != size_px[1]:
+            if self._atlas is not None:
+                self._atlas.texture.release()
+            self._atlas = _Atlas(self._ctx, size_px[1])
+        sheet = _Sheet(self._atlas)
+        _compose(sheet, state, size_px=size_px, unit=self._atlas.scale)
+        self._buffer.orphan()
+        self._buffer.write(sheet.rows.tobytes())
+        self._program["screen"] = size_px
+        self._atlas.texture.use(0)
+        self._ctx.enable(moderngl.BLEND)
+        self._ctx.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
+        try:
+            self._array.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=sheet.count)
+        finally:
+            self._ctx.disable(moderngl.BLEND)
+
+
+def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: float) -> None:
+    """Lay out the panel at the left edge and the messages at the bottom. `unit` is a px of a 720 line screen."""
+    left, right, line = 28 * unit, 268 * unit, 23 * unit
+    height = (_LINES * 23 + 58 * len(state.voices[:5]) + 34) * unit
+    sheet.box(14 * unit, 14 * unit, 268 * unit, height, PANEL)
+    y = 22 * unit
+
+    def row(name: str, value: str, color: Color = WHITE) -> None:
+        nonlocal y
+        sheet.text(left, y, name, GREY)
+        sheet.text(right, y, value, color, right=True)
+        y += line
+
+    sheet.text(left, y, state.cue_now or "no cue", WHITE, large=True)
+    y += 33 * unit
+    row("next", state.cue_next or "–")
+    pulse = 1.0 - state.beat % 1.0 if state.bpm > 0 else 0.0
+    row("tempo", f"{state.bpm:.1f} bpm" if state.bpm > 0 else "–")
+    for beat in range(4):
+        now = state.bpm > 0 and int(state.beat) % 4 == beat
+        color = (*AMBER[:3], 0.25 + 0.75 * pulse) if now else DIM
+        sheet.box(left + beat * 61 * unit, y + 2 * unit, 57 * unit, 5 * unit, color)
+    y += 15 * unit
+    row("shown", f"{state.fps_displayed:.1f} fps")
+    row("generated", f"{state.fps_generated:.1f} fps")
+    row("frame p99", f"{state.frame_p99_ms:.1f} ms")
+    row("missed", f"{state.missed_frames}", AMBER if state.missed_frames else WHITE)
+    known = state.sound_to_light_ms is not None
+    row("sound to light", f"{state.sound_to_light_ms:.0f} ms" if known else "–")
+    row("engine", _short(state.engine, 22) or "–")
+    row("osc", f"{state.osc_per_s:.0f}/s" + (f"  refused {state.osc_refused}" if state.osc_refused else ""))
+    spent = sorted(state.spent_ms.items(), key=lambda item: -item[1])[:3]
+    for name, ms in spent:
+        row(f"  {name}", f"{ms:.1f} ms", GREY)
+    y += (3 - len(spent)) * line
+    row("sound", _short(state.audio, 22) or "–", RED if state.audio_lost else WHITE)
+    if state.clip:
+        sheet.box(left, y - 1 * unit, 58 * unit, 20 * unit, RED)
+        sheet.text(left + 9 * unit, y - 1 * unit, "CLIP", (0.0, 0.0, 0.0, 1.0))
+    for name, bands in state.voices[:5]:
+        _meters(sheet, name, bands, left=left, top=y, unit=unit)
+        y += 58 * unit
+    _messages(sheet, state, size_px=size_px, unit=unit)
+
+
+_LINES = 15
+
+
+def _meters(
+    sheet: _Sheet,
+    name: str,
+    bands: tuple[tuple[str, float, float], ...],
+    *,
+    left: float,
+    top: float,
+    unit: float,
+) -> None:
+    sheet.text(left, top + 22 * unit, _short(name, 9), WHITE)
+    for column, (band, level, hit) in enumerate(bands[:5]):
+        x, tall = left + (84 + column * 32) * unit, 34 * unit
+        level, hit = min(max(level, 0.0), 1.0), min(max(hit, 0.0), 1.0)
+        sheet.box(x, top, 26 * unit, tall, DIM)
+        sheet.box(x, top + tall * (1 - level), 26 * unit, tall * level, (0.72, 0.74, 0.72, 0.9))
+        if hit > 0.02:
+            sheet.box(x, top - 2 * unit, 26 * unit, 5 * unit, (*AMBER[:3], hit))
+        sheet.text(x, top + tall, band[:3], GREY)
+
+
+def _messages(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: float) -> None:
+    messages = list(state.messages[-4:])
+    if state.audio_lost:
+        messages.append(HudMessage(f"NO SOUND  {state.audio}", severe=True))
+    # The gravest stands lowest, where the eye goes first.
+    messages.sort(key=lambda message: message.severe)
+    y = size_px[1] - 14 * unit
+    for message in reversed(messages):
+        text = _short(message.text, 90) + (f"  x{message.count}" if message.count > 1 else "")
+        y -= 38 * unit
+        x = 296 * unit
+        width = size_px[0] - x - 14 * unit
+        sheet.box(x, y, width, 34 * unit, PANEL)
+        sheet.box(x, y, 5 * unit, 34 * unit, RED if message.severe else AMBER)
+        if message.severe:
+            sheet.text(x + 16 * unit, y + 1 * unit, _short(message.text, 60), RED, large=True)
+        else:
+            sheet.text(x + 16 * unit, y + 5 * unit, text, AMBER)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

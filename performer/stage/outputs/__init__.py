@@ -1,0 +1,1 @@
+"""Displays and takers of frames. The contract is in `output.py`."""

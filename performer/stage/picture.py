@@ -1,0 +1,164 @@
+"""From a generator's images to one picture that is always there: upload, sharpening, and the fade between images.
+
+When images come as often as frames, the newest is shown at once and nothing is added to the latency. When they come
+slower, each new one is approached over the interval that was measured between them, so that twelve images a second
+still move at the display's pace.
+
+Thread: main. Owns: its textures.
+"""
+
+import statistics
+from collections import deque
+
+import moderngl
+
+from performer.flow import Image
+from performer.stage.chain import Canvas, make_texture
+
+# A frame that comes a little late must not switch the fade on: only images that come clearly slower than frames do.
+SLOWER_THAN_FRAMES = 1.6
+LONGEST_FADE_S = 0.5  # an engine that stalls longer has lost the motion anyway; then the new picture comes sooner
+_INTERVALS = 5  # whose median is the pace: one stall is no change of pace
+
+_VERTEX = """#version 330 core
+in vec2 corner;
+void main() { gl_Position = vec4(corner, 0.0, 1.0); }
+"""
+
+# Cubic B-splines, which upscale without any grid, blur what they are given. Sharpening the 256 pixel picture once,
+# by the first terms of the spline's inverse, costs little and gives back what the spline takes away. The rows of an
+# image begin at the top and those of GL at the bottom: it is turned over here, once, and nowhere else.
+_SHARPEN = """#version 330 core
+uniform sampler2D image;
+uniform float amount;
+out vec4 color;
+void main() {
+  ivec2 size = textureSize(image, 0), most = size - 1;
+  ivec2 at = ivec2(gl_FragCoord.xy);
+  at.y = most.y - at.y;
+  vec3 c = texelFetch(image, at, 0).rgb;
+  vec3 cross_sum = texelFetch(image, min(at + ivec2(1, 0), most), 0).rgb
+                 + texelFetch(image, max(at - ivec2(1, 0), ivec2(0)), 0).rgb
+                 + texelFetch(image, min(at + ivec2(0, 1), most), 0).rgb
+                 + texelFetch(image, max(at - ivec2(0, 1), ivec2(0)), 0).rgb;
+  color = vec4(c + amount * (4.0 * c - cross_sum), 1.0);
+}
+"""
+
+_MIX = """#version 330 core
+uniform sampler2D before;
+uniform sampler2D newest;
+uniform float part;
+out vec4 color;
+void main() {
+  vec2 at = gl_FragCoord.xy / vec2(textureSize(newest, 0));
+  color = vec4(mix(texture(before, at).rgb, texelFetch(newest, ivec2(gl_FragCoord.xy), 0).rgb, part), 1.0);
+}
+"""
+
+
+class Picture:
+    """The generator's picture as it stands at a frame, the right way up for GL.
+
+    sharpness
+        0 leaves images as they are, 0.2 undoes most of the spline's blur, more draws halos.
+    """
+
+    def __init__(self, ctx: moderngl.Context, *, corners: moderngl.Buffer, sharpness: float = 0.16) -> None:
+        self._ctx = ctx
+        self._sharpen = ctx.program(vertex_shader=_VERTEX, fragment_shader=_SHARPEN)
+        self._sharpen["amount"] = sharpness
+        self._mix = ctx.program(vertex_shader=_VERTEX, fragment_shader=_MIX)
+        self._mix["before"], self._mix["newest"] = 0, 1
+        self._sharpen_array = ctx.vertex_array(self._sharpen, [(corners, "2f", "corner")])
+        self._mix_array = ctx.vertex_array(self._mix, [(corners, "2f", "corner")])
+        self._upload: moderngl.Texture | None = None
+        self._newest: Canvas | None = None
+        self._mixes: list[Canvas] = []
+        self._serial: int | None = None
+        self._arrived_s: float | None = None
+        self._intervals_s: deque[float] = deque(maxlen=_INTERVALS)
+        self._fade_end_s = -1.0
+        self._shown_s = 0.0
+        self.texture: moderngl.Texture | None = None  # None before the first image
+
+    @property
+    def interval_s(self) -> float:
+        """Median time between the last images; 0 while unknown."""
+        return statistics.median(self._intervals_s) if self._intervals_s else 0.0
+
+    def step(self, image: Image | None, *, photon_s: float, dt_s: float) -> None:
+        """Take the newest image, if it is new, and move on to `photon_s`."""
+        before_s, self._shown_s = self._shown_s, photon_s
+        if image is not None and image.serial != self._serial:
+            self._take(image, photon_s=photon_s, dt_s=dt_s)
+        if self._newest is None:
+            return
+        left_s = self._fade_end_s - before_s
+        if left_s <= 0:
+            self.texture = self._newest.texture
+            return
+        # The fade goes from what is shown now, not from the image before: one that comes early makes no jump. The
+        # part of what is left makes it linear in time, whatever the frames' rhythm.
+        part = min(max((photon_s - before_s) / left_s, 0.0), 1.0)
+        self._fade(part)
+
+    def _take(self, image: Image, *, photon_s: float, dt_s: float) -> None:
+        height, width = image.pixels.shape[:2]
+        if self._arrived_s is not None:
+            self._intervals_s.append(max(photon_s - self._arrived_s, 0.0))
+        self._arrived_s = photon_s
+        first = self._newest is None
+        interval_s = self.interval_s
+        slower = interval_s > SLOWER_THAN_FRAMES * dt_s > 0
+        if self._newest is not None and slower and self.texture is self._newest.texture:
+            self._fade_from(self._newest)  # the newest canvas is about to be drawn over
+        if self._upload is None or self._upload.size != (width, height):
+            self._resize((width, height))
+        assert self._upload is not None and self._newest is not None
+        # Recorded even when the upload fails: a broken image is skipped, not tried at every frame.
+        self._serial = image.serial
+        self._upload.write(image.pixels if image.pixels.flags.c_contiguous else image.pixels.tobytes())
+        self._upload.use(0)
+        self._newest.framebuffer.use()
+        self._sharpen_array.render()
+        self._fade_end_s = photon_s - dt_s + min(interval_s, LONGEST_FADE_S) if slower and not first else -1.0
+
+    def _resize(self, size: tuple[int, int]) -> None:
+        if self._upload is not None:
+            self._upload.release()
+        self._upload = make_texture(self._ctx, size)
+        old, self._newest = self._newest, Canvas(self._ctx, size)
+        if old is not None:
+            old.release()
+
+    def _fade_from(self, canvas: Canvas) -> None:
+        """Keep a copy of `canvas` as the picture that the next fade starts from."""
+        self._fit_mixes(canvas.size)
+        self._ctx.copy_framebuffer(self._mixes[0].framebuffer, canvas.framebuffer)
+        self.texture = self._mixes[0].texture
+
+    def _fade(self, part: float) -> None:
+        assert self._newest is not None
+        if not self._mixes or self.texture is self._newest.texture:
+            self.texture = self._newest.texture
+            return
+        if self._mixes[0].size != self._newest.size:  # the engine changed its size: no fade across that
+            self.texture = self._newest.texture
+            self._fade_end_s = -1.0
+            return
+        shown, other = self._mixes
+        shown.texture.use(0)
+        self._newest.texture.use(1)
+        self._mix["part"] = part
+        other.framebuffer.use()
+        self._mix_array.render()
+        self._mixes = [other, shown]
+        self.texture = other.texture
+
+    def _fit_mixes(self, size: tuple[int, int]) -> None:
+        if self._mixes and self._mixes[0].size == size:
+            return
+        for canvas in self._mixes:
+            canvas.release()
+        self._mixes = [Canvas(self._ctx, size) for _ in range(2)]
