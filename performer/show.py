@@ -28,6 +28,8 @@ from performer.stage.outputs.output import Display, Output
 
 SOFTWARE_FPS = 36.0  # what two cores hold at 1280x720 with every image new (docs/performance.md)
 UNKNOWN_REFRESH_FPS = 60.0
+REPORT_S = 0.2  # how often figures are renewed and rooms asked how they are: nobody reads faster
+CLIP_SHOWN_S = 2.0
 
 
 class Pace:
@@ -114,7 +116,11 @@ class Show:
         self._hud = HudState()
         self._hud_due_s = 0.0
         self._presented_s = clock.now_s()
-        self._warned: tuple[str, ...] = ()
+        self._warnings_said = 0
+        self._watch_due_s = 0.0
+        self._ears_state = "starting"
+        self._clipped = 0
+        self._clipped_s = float("-inf")
 
     @property
     def cue(self) -> int:
@@ -213,11 +219,22 @@ class Show:
     def _watch(self) -> None:
         """Announce what the rooms report."""
         now_s = self.clock.now_s()
-        for text in self.stage.warnings[len(self._warned) :]:
+        if now_s < self._watch_due_s:
+            return
+        self._watch_due_s = now_s + REPORT_S
+        warnings = self.stage.warnings
+        for text in warnings[self._warnings_said :]:
             self.notices.say(text, at_s=now_s)
-        self._warned = self.stage.warnings
-        for event in self.ears.news() + self.hands.news():
-            self.notices.say(event, at_s=now_s, severe=True)
+        self._warnings_said = len(warnings)
+        for text in self.hands.news():
+            self.notices.say(text, at_s=now_s, severe=True)
+        ears = self.ears.status()
+        if ears.state != self._ears_state:
+            if "lost" in (ears.state, self._ears_state):
+                self.notices.say(f"sound: {ears.detail}", at_s=now_s, severe=ears.state == "lost")
+            self._ears_state = ears.state
+        if ears.clipped != self._clipped:
+            self._clipped, self._clipped_s = ears.clipped, now_s
 
     def _state(self, tick: Tick) -> ShowState:
         """What control surfaces are told."""
@@ -232,11 +249,11 @@ class Show:
         )
 
     def _hud_state(self) -> HudState:
-        """The figures, made anew five times a second: nobody reads faster."""
+        """The figures of the overlay."""
         now_s = self.clock.now_s()
         if now_s < self._hud_due_s:
             return self._hud
-        self._hud_due_s = now_s + 0.2
+        self._hud_due_s = now_s + REPORT_S
         features, ears, hands = self.ears.latest(), self.ears.status(), self.hands.status()
         cues, cue = self.plan.cues, self.cue
         names = [f"{each.id}  {each.name}".strip() for each in cues]
@@ -255,7 +272,7 @@ class Show:
                 )
                 for voice, row in zip(self.setlist.voices, features.values, strict=True)
             ),
-            clip=ears.is_clipping,
+            clip=now_s - self._clipped_s < CLIP_SHOWN_S,
             audio=ears.detail,
             audio_lost=ears.state == "lost",
             engine=f"{self.host.name}, {self.host.infer_ms:.1f} ms",

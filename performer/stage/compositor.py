@@ -169,6 +169,9 @@ class Stage:
         """
         start_s = time.perf_counter()  # durations only; the picture's time is the tick's
         try:
+            # moderngl goes back to the framebuffer that was in use after every copy and clear; if that one is released
+            # meanwhile (another size), GL complains. The screen is there always.
+            self._display.framebuffer.use()
             self._fit()
             self._draw(image, params, tick)
         except Exception as error:  # the show goes on with the picture that is there

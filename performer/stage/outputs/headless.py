@@ -39,6 +39,7 @@ class Headless:
     def resize(self, size_px: tuple[int, int]) -> None:
         """What a window does when somebody drags its corner."""
         old, self._framebuffer = self._framebuffer, self._make(size_px)
+        self._framebuffer.use()
         for texture in old.color_attachments:
             texture.release()
         old.release()

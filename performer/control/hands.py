@@ -1,0 +1,209 @@
+"""The parent's side of control: what people did since the last frame.
+
+The socket is bound here, before doors open, so that a port in use is refused at once; the control process inherits it.
+When that process dies it is started again with the same socket, whose buffer keeps what arrives meanwhile.
+
+Thread: `drain`, `publish`, `status` and `news` on the render thread; a watcher of its own restarts the process.
+"""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from performer.control import child, wire
+from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, SharedMailbox
+from performer.flow import F32, ControlEvent
+from performer.params import ParamTable
+from performer.refusal import Refused
+
+RECEIVE_BUFFER_BYTES = 4 << 20
+
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowState:
+    """What control surfaces are told of the show."""
+
+    values: F32  # [P]
+    cue: int
+    beat: float
+    bpm: float
+    fps: float
+    frame_p99_ms: float
+    latency_ms: float  # sound to light, median; 0 while unknown
+
+
+@dataclass(frozen=True, slots=True)
+class HandsStatus:
+    """How control is."""
+
+    messages_per_s: float = 0.0
+    received: int = 0
+    refused: int = 0
+    unknown: int = 0
+    subscribers: int = 0
+    refusal: str = ""  # the newest
+    buffer_bytes: int = 0
+    restarts: int = 0
+    dropped_presses: int = 0
+
+
+class Hands:
+    """OSC, received in a process of its own. Port 0 is no OSC: all calls then do nothing."""
+
+    def __init__(
+        self,
+        *,
+        table: ParamTable,
+        port: int,
+        epoch_s: float,
+        host: str = "0.0.0.0",
+        prefix: str = "/perf",
+        aliases: dict[str, str] | None = None,
+        features: SharedLatest | None = None,
+        feature_names: Sequence[str] = (),
+        voices: Sequence[str] = (),
+        cues: Sequence[tuple[str, str]] = (("", ""),),
+    ) -> None:
+        """Raises Refused where the port is taken."""
+        self._table = table
+        self._socket = _bound(host, port) if port else None
+        self.port = self._socket.getsockname()[1] if self._socket is not None else 0
+        self._levels = SharedLevels(len(table))
+        self._presses = SharedMailbox(wire.PRESS, capacity=4096)
+        self._status = SharedLatest(wire.STATUS)
+        state_dtype = wire.show_state(len(table))
+        self._state = SharedLatest(state_dtype)
+        self._record = np.zeros(1, state_dtype)
+        self._job = child.Job(
+            table=table,
+            prefix=prefix,
+            aliases=aliases or {},
+            epoch_s=epoch_s,
+            levels=self._levels,
+            presses=self._presses,
+            status=self._status,
+            state=self._state,
+            features=features,
+            feature_names=tuple(feature_names),
+            voices=tuple(voices),
+            cues=tuple(cues),
+        )
+        self._process: Any = None
+        self._lifeline: Any = None
+        self._restarts = 0
+        self._news: Mailbox[str] = Mailbox(64)
+        self._closing = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the process; returns at once."""
+        if self._socket is None:
+            return
+        self._spawn()
+        self._watcher = threading.Thread(target=self._watch, name="hands-watcher", daemon=True)
+        self._watcher.start()
+
+    def drain(self) -> list[ControlEvent]:
+        """What people did since the last call: every press, and the newest value of every level that moved."""
+        events = []
+        for row, value, at_s, source in self._levels.changed():
+            param = self._table.params[row].id
+            events.append(ControlEvent(param, value, at_s, source=f"osc {wire.address_text(source)}"))
+        for press in self._presses.drain():
+            param = self._table.params[int(press["row"])].id
+            source = f"osc {wire.address_text(int(press['source']))}"
+            text = bytes(press["text"]).decode("utf-8", "replace")
+            events.append(ControlEvent(param, 1.0, float(press["at_s"]), source=source, text=text))
+        return events
+
+    def publish(self, state: ShowState) -> None:
+        """Tell the control process how the show is."""
+        record = self._record
+        record["values"][0] = state.values
+        record["cue"] = state.cue
+        record["beat"] = state.beat
+        record["bpm"] = state.bpm
+        record["fps"] = state.fps
+        record["frame_p99_ms"] = state.frame_p99_ms
+        record["latency_ms"] = state.latency_ms
+        self._state.publish(record)
+
+    def status(self) -> HandsStatus:
+        """Counts and rates."""
+        record = self._status.read()
+        if record is None:
+            return HandsStatus(restarts=self._restarts)
+        return HandsStatus(
+            messages_per_s=float(record["messages_per_s"]),
+            received=int(record["received"]),
+            refused=int(record["refused"]),
+            unknown=int(record["unknown"]),
+            subscribers=int(record["subscribers"]),
+            refusal=bytes(record["refusal"]).decode("utf-8", "replace"),
+            buffer_bytes=int(record["buffer_bytes"]),
+            restarts=self._restarts,
+            dropped_presses=self._presses.dropped,
+        )
+
+    def news(self) -> list[str]:
+        """What happened to the control process since the last call, in sentences."""
+        return self._news.drain()
+
+    def close(self) -> None:
+        """End the process. May be called twice."""
+        self._closing.set()
+        if self._watcher is not None:
+            self._watcher.join(timeout=2.0)
+        self._end_process()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _spawn(self) -> None:
+        ours, theirs = SPAWN.Pipe(duplex=False)
+        self._process = SPAWN.Process(
+            target=child.main, args=(self._job, self._socket, ours), name="performer-control", daemon=True
+        )
+        self._process.start()
+        ours.close()
+        self._lifeline = theirs  # closed with us, however we end: the child then ends too
+
+    def _watch(self) -> None:
+        """Start the process again when it dies. Thread: the watcher."""
+        while not self._closing.wait(0.2):
+            if not self._process.is_alive():
+                self._restarts += 1
+                self._news.post("the control process died and was started again")
+                self._end_process()
+                self._spawn()
+
+    def _end_process(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError):
+            self._lifeline.close()
+        self._process.join(timeout=1.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(timeout=1.0)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # The system's default holds a fifth of a second of a busy TouchDesigner; it grants up to its own limit.
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    try:
+        receiver.bind((host, port))
+    except OSError as error:
+        receiver.close()
+        raise Refused(
+            f"OSC port {port} on {host} cannot be used ({error.strerror}); another program, or another performer, has it: "
+            f"close that, or choose another with --osc-port, such as --osc-port {port + 1 if port < 65535 else 9001}"
+        ) from None
+    return receiver

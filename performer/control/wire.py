@@ -1,0 +1,52 @@
+"""What crosses between the show and the control process, as numpy records.
+
+Thread: any.
+"""
+
+import socket
+import struct
+
+import numpy as np
+
+PRESS = np.dtype([("row", "i4"), ("source", "i4"), ("at_s", "f8"), ("text", "S64")])
+
+STATUS = np.dtype(
+    [
+        ("heartbeat_s", "f8"),
+        ("received", "i8"),  # messages, strangers and refused ones included
+        ("refused", "i8"),  # unreadable datagrams and values that do not fit
+        ("unknown", "i8"),  # messages to addresses that nobody has
+        ("messages_per_s", "f8"),
+        ("subscribers", "i4"),
+        ("buffer_bytes", "i4"),  # what the system granted for datagrams that wait
+        ("refusal", "S120"),  # the newest
+    ]
+)
+
+
+def show_state(params: int) -> np.dtype:
+    """What the show tells the control process each frame."""
+    return np.dtype(
+        [
+            ("values", "f4", (params,)),
+            ("cue", "i4"),
+            ("beat", "f8"),
+            ("bpm", "f8"),
+            ("fps", "f8"),
+            ("frame_p99_ms", "f8"),
+            ("latency_ms", "f8"),
+        ]
+    )
+
+
+def packed_address(host: str) -> int:
+    """An IPv4 address in the 32 bits of a source id; 0 for anything else."""
+    try:
+        return struct.unpack("=i", socket.inet_aton(host))[0]
+    except OSError:
+        return 0
+
+
+def address_text(packed: int) -> str:
+    """The inverse of `packed_address`."""
+    return socket.inet_ntoa(struct.pack("=i", packed))

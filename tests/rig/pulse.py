@@ -1,0 +1,143 @@
+"""A sound card made of software: a private PulseAudio with a null sink, which PortAudio sees as the default device.
+
+What is played into the sink is captured from its monitor. The sink can be pulled and plugged in again.
+
+Owns: a pulseaudio process, a temporary folder, and, while the context is open, three variables of this process's
+environment, so that children started meanwhile use the private server.
+Needs the packages pulseaudio, pulseaudio-utils and libasound2-plugins; `why_not` says which is missing.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_ALSA = """\
+</usr/share/alsa/alsa.conf>
+pcm.!default { type pulse hint { show on description "Private PulseAudio" } }
+ctl.!default { type pulse }
+"""
+
+
+def why_not() -> str:
+    """Why there can be no `PulseServer` on this machine; empty where there can."""
+    for tool in ("pulseaudio", "pactl", "pacat"):
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed"
+    if not Path("/usr/share/alsa/alsa.conf").exists():
+        return "ALSA's configuration is not installed"
+    return ""
+
+
+class PulseServer:
+    """Context manager. `env` holds the variables that make any program use this server."""
+
+    def __init__(self, *, rate_hz: int = 44100, channels: int = 2, sink: bool = True) -> None:
+        self.rate_hz = rate_hz
+        self.channels = channels
+        self.env: dict[str, str] = {}
+        self._with_sink = sink
+        self._before: dict[str, str | None] = {}
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._module = ""
+        self._players: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "PulseServer":
+        self._folder = Path(tempfile.mkdtemp(prefix="pulse-"))
+        socket = self._folder / "native"
+        (self._folder / "asound.conf").write_text(_ALSA)
+        self.env = {
+            "PULSE_SERVER": f"unix:{socket}",
+            "XDG_RUNTIME_DIR": str(self._folder),
+            "ALSA_CONFIG_PATH": str(self._folder / "asound.conf"),
+        }
+        own = {**os.environ, **self.env, "HOME": str(self._folder)}
+        del own["PULSE_SERVER"]  # the server itself would try to be a client of it
+        self._process = subprocess.Popen(
+            [
+                "pulseaudio",
+                "-n",
+                "--daemonize=no",
+                "--use-pid-file=no",
+                "--exit-idle-time=-1",
+                "--disable-shm=yes",
+                "--log-target=stderr",
+                "--log-level=error",
+                "-L",
+                f"module-native-protocol-unix socket={socket} auth-anonymous=1",
+            ],
+            env=own,
+            stdout=subprocess.DEVNULL,
+            stderr=open(self._folder / "log", "wb"),
+        )
+        end_s = time.monotonic() + 10.0
+        while subprocess.run(["pactl", "info"], env=self._all_env(), capture_output=True).returncode:
+            if time.monotonic() > end_s or self._process.poll() is not None:
+                log = (self._folder / "log").read_text(errors="replace")
+                self.__exit__()
+                raise RuntimeError(f"pulseaudio did not start: {log.strip() or 'no message'}")
+            time.sleep(0.05)
+        if self._with_sink:
+            self.plug_in()
+        self._before = {name: os.environ.get(name) for name in self.env}
+        os.environ.update(self.env)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for process in [*self._players, self._process]:
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _all_env(self) -> dict[str, str]:
+        return {**os.environ, **self.env}
+
+    def pactl(self, *words: str) -> str:
+        """Run pactl against this server; what it printed. Raises CalledProcessError."""
+        return subprocess.run(
+            ["pactl", *words], env=self._all_env(), check=True, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+
+    def plug_in(self) -> None:
+        """Load the sink, and make it and its monitor the defaults."""
+        self._module = self.pactl(
+            "load-module",
+            "module-null-sink",
+            "sink_name=stage",
+            "format=float32le",
+            f"rate={self.rate_hz}",
+            f"channels={self.channels}",
+        )
+        self.pactl("set-default-sink", "stage")
+        self.pactl("set-default-source", "stage.monitor")
+
+    def pull_out(self) -> None:
+        """Unload the sink: the device is gone, and every stream with it."""
+        self.pactl("unload-module", self._module)
+
+    def play(self, sound: np.ndarray, rate_hz: int, *, wait: bool = False) -> subprocess.Popen[bytes]:
+        """Play `sound` ([n] or [n, channels], +-1) into the sink; returns at once unless `wait`."""
+        assert self._folder is not None
+        data = np.ascontiguousarray(sound, np.float32)
+        channels = 1 if data.ndim == 1 else data.shape[1]
+        path = self._folder / f"play-{len(self._players)}.f32"
+        path.write_bytes(data.tobytes())
+        words = ["pacat", "--playback", "--raw", "--format=float32le", f"--rate={rate_hz}", f"--channels={channels}"]
+        player = subprocess.Popen([*words, "--latency-msec=20", str(path)], env=self._all_env())
+        self._players.append(player)
+        if wait:
+            player.wait()
+        return player

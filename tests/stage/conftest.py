@@ -1,0 +1,103 @@
+"""What the tests of the stage share: a headless stage, pictures, and a screen for the real window."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from performer.flow import Frame, Image, Params, Tick, frozen_array
+from performer.params import ParamTable, base_params
+from performer.stage.compositor import DEFAULT_EFFECTS, Stage, effect_params, stage_params
+from performer.stage.hud import HudState
+from performer.stage.outputs.headless import Headless
+from tests.rig.xvfb import xvfb
+
+FPS = 60.0
+
+
+def flat(red: int, green: int, blue: int, *, side: int = 32) -> np.ndarray:
+    """[side, side, 4], one colour."""
+    pixels = np.full((side, side, 4), 255, np.uint8)
+    pixels[..., :3] = red, green, blue
+    return pixels
+
+
+class Rig:
+    """A stage on a headless display, with a hand on every knob. All that colours a picture is off."""
+
+    NEUTRAL = {
+        "frame.breath": 0.0,
+        "frame.sides": 1.0,
+        "frame.zoom": 1.0,
+        "feedback.amount": 0.0,
+        "grade.contrast": 0.0,
+        "grade.saturation": 1.0,
+        "grade.vignette": 0.0,
+        "grade.grain": 0.0,
+    }
+
+    def __init__(self, *, size_px: tuple[int, int] = (128, 72), effects=DEFAULT_EFFECTS) -> None:
+        self.display = Headless(size_px=size_px)
+        params, _ = effect_params(effects)
+        self.table = ParamTable((*base_params(), *stage_params(), *params))
+        self.stage = Stage(self.display, table=self.table, effects=effects)
+        self.values = self.table.defaults()
+        self.frame = 0
+        self.set(**self.NEUTRAL)
+
+    def set(self, **values: float) -> None:
+        for name, value in values.items():
+            if name in self.table:
+                self.values[self.table.row(name)] = value
+
+    def show(self, pixels: np.ndarray | None, *, serial: int | None = None, hud: HudState | None = None) -> np.ndarray:
+        """Show one frame; [H, W, 3] int as displayed."""
+        self.show_frame(pixels, serial=serial, hud=hud)
+        return self.stage.read_pixels()[..., :3].astype(int)
+
+    def show_frame(self, pixels: np.ndarray | None, *, serial: int | None = None, hud: HudState | None = None) -> Frame:
+        at_s = self.frame / FPS
+        image = None
+        if pixels is not None:
+            image = Image(pixels, self.frame if serial is None else serial, at_s, at_s)
+        params = Params(frozen_array(self.values.copy()))
+        frame = self.stage.show(image, params, Tick(self.frame, at_s, 1 / FPS, 0.0, at_s), hud=hud)
+        self.frame += 1
+        return frame
+
+    def screen(self) -> np.ndarray:
+        """[H, W, 3] int, what the audience sees, HUD included."""
+        width, height = self.display.size_px
+        data = self.display.framebuffer.read(components=3, alignment=1)
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)[::-1].astype(int)
+
+    def close(self) -> None:
+        self.stage.close()
+        self.display.close()
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def write_effect(tmp_path: Path):
+    """A function that writes an ISF file and returns its path."""
+
+    def write(text: str, name: str = "probe.fs") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def screen() -> Iterator[str]:
+    """A real X display."""
+    with xvfb(size_px=(800, 600)) as display:
+        yield display
