@@ -16,7 +16,7 @@
      "HELP": "slow swelling of the picture, as a part of its size"}
   ],
   "PASSES": [
-    {"TARGET": "small", "WIDTH": "48", "HEIGHT": "48"},
+    {"TARGET": "small", "WIDTH": "24", "HEIGHT": "24"},
     {"TARGET": "around", "WIDTH": "64", "HEIGHT": "max(1, round(64 * $HEIGHT / $WIDTH))"},
     {}
   ]
@@ -56,15 +56,15 @@ vec3 spline(vec2 uv) {
 void main() {
   if (PASSINDEX == 0) {
     vec3 sum = vec3(0.0);
-    for (int y = -1; y <= 1; y++)
-      for (int x = -1; x <= 1; x++)
-        sum += texture(inputImage, isf_FragNormCoord + vec2(x, y) * (1.0 / 144.0)).rgb;
-    gl_FragColor = vec4(sum / 9.0, 1.0);
+    for (int y = -2; y <= 2; y++)
+      for (int x = -2; x <= 2; x++)
+        sum += texture(inputImage, isf_FragNormCoord + vec2(x, y) * (1.0 / 120.0)).rgb;
+    gl_FragColor = vec4(sum / 25.0, 1.0);
   } else if (PASSINDEX == 1) {
-    // The further out, the wider the blur, and the slower the mirror runs back into the picture.
+    // The mirror runs back into the picture slowly: it is the ground at the rim that goes on, not the creature.
     vec2 beyond = max(abs(at - 0.5) - 0.5, 0.0);
-    vec2 p = mirrored(0.5 + sign(at - 0.5) * (min(abs(at - 0.5), 0.5) + beyond * 0.55));
-    float reach = 0.075 + 0.10 * (beyond.x + beyond.y);
+    vec2 p = mirrored(0.5 + sign(at - 0.5) * (min(abs(at - 0.5), 0.5) + beyond * 0.22));
+    vec2 reach = vec2(0.022, 0.055) + 0.06 * (beyond.x + beyond.y);
     vec3 sum = vec3(0.0);
     float weights = 0.0;
     for (int y = -3; y <= 3; y++)

@@ -75,29 +75,35 @@ class TimeLine:
     """Turns the times that a driver claims into times that run as evenly as its samples.
 
     Each claim is compared with what the samples counted so far predict. Small differences (jitter, and two crystals
-    drifting apart) are followed slowly; a large one is believed at once.
+    drifting apart) are followed slowly; a large one is believed when it stays.
     """
 
     _FOLLOW = 0.02  # part of a difference that is followed per block
-    _BELIEVE_S = 0.030
+    _BELIEVE_S = 0.008
 
     def __init__(self, rate_hz: float) -> None:
         self._rate_hz = rate_hz
         self._at_s = math.nan
         self._sample = 0
-        self._far = 0
+        self._offs_s = [0.0] * 9
 
     def smoothed(self, first_sample: int, claimed_s: float) -> float:
         """Show time of `first_sample`, given what the driver claims for it."""
         expected_s = self._at_s + (first_sample - self._sample) / self._rate_hz
-        off_s = claimed_s - expected_s
-        self._far = self._far + 1 if not abs(off_s) < self._BELIEVE_S else 0
-        # Far off once is a hiccup of the scheduler; three times running is another time line.
-        if math.isnan(off_s) or self._far >= 3:
-            self._at_s, self._far = claimed_s, 0
-        else:
-            self._at_s = expected_s + (0.0 if self._far else self._FOLLOW * off_s)
         self._sample = first_sample
+        if math.isnan(expected_s):
+            self._at_s = claimed_s
+            return claimed_s
+        off_s = claimed_s - expected_s
+        self._offs_s = [*self._offs_s[1:], off_s]
+        # Far off once is a hiccup of the scheduler; most of nine times running is another time line, such as that of
+        # a sound server which has just settled on another latency.
+        middle_s = sorted(self._offs_s)[4]
+        if abs(middle_s) > self._BELIEVE_S:
+            self._offs_s = [0.0] * 9
+            self._at_s = expected_s + middle_s
+        else:
+            self._at_s = expected_s + self._FOLLOW * min(max(off_s, -self._BELIEVE_S), self._BELIEVE_S)
         return self._at_s
 
 
@@ -164,9 +170,11 @@ class CaptureFeed(_StreamFeed):
         now_s = self._clock.now_s()
         self._callback_s = now_s
         lag_s = times.currentTime - times.inputBufferAdcTime
-        # Some back ends say 0 or nonsense: then the block is as old as it is long, plus the driver's own estimate.
+        # Some back ends say 0 or nonsense: then the driver's own estimate must do.
         if not 0.0 < lag_s < 1.0:
-            lag_s = max(count / self.rate_hz, self._latency_s)
+            lag_s = self._latency_s
+        # No sample is younger than the block that it came in: ALSA forgets this for every second block of a pair.
+        lag_s = max(lag_s, count / self.rate_hz)
         self.ring.write(samples, now_s - lag_s, 1 if status.input_overflow else 0)
 
 
@@ -394,6 +402,7 @@ class _Reporter:
 def main(errand: Errand, latest: SharedLatest, events: SharedMailbox, parent: Connection) -> None:
     """Body of the process. `parent` says b"end", or falls silent when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _hush_libraries()
     clock = SystemClock(errand.epoch_s)
     latest.take_over()
     reporter = _Reporter(errand, latest, clock)
@@ -408,6 +417,21 @@ def main(errand: Errand, latest: SharedLatest, events: SharedMailbox, parent: Co
     # Closing a stream whose device is gone can hang in the driver for ever; ending the process cannot.
     sys.stderr.flush()
     os._exit(code)
+
+
+def _hush_libraries() -> None:
+    """Send what C libraries print to nowhere; Python's own stderr stays.
+
+    PortAudio and ALSA write pages to the terminal for every device that is absent, at every retry. What matters of it
+    comes back as an exception, and from there to the log, once.
+    """
+    try:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+    except OSError:  # no stderr at all: nothing to hush
+        pass
 
 
 def _opened(errand: Errand, clock: SystemClock, reporter: _Reporter, parent: Connection) -> Feed | None:

@@ -281,7 +281,7 @@ class Analyser:
         # One NaN from a broken driver would stay in every average for ever.
         if not np.isfinite(newest.sum()):
             np.nan_to_num(newest, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        np.clip(newest, -8.0, 8.0, out=newest)
+        np.minimum(np.maximum(newest, -8.0, out=newest), 8.0, out=newest)
         self.peak = np.maximum(newest.max(axis=1), -newest.min(axis=1)).astype(np.float64)
         self._offset += self._offset_step * (newest.mean(axis=1, keepdims=True) - self._offset)
         squares = np.einsum("vn,vn->v", newest, newest) / hop - self._offset[:, 0] ** 2

@@ -34,7 +34,7 @@ class EagerEngine(SlotEngine):
         progress("loading PyTorch")
         import torch
 
-        from performer.engines import network
+        from performer.generators import network
 
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:

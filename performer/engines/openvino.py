@@ -6,6 +6,7 @@ Owns: the compiled model and three inference requests, so that a picture can be 
 
 import importlib.util
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
@@ -157,17 +158,19 @@ def converted(checkpoint: Checkpoint, *, progress: Progress, signal: bool = Fals
     import openvino
     import torch
 
-    from performer.engines import network
+    from performer.generators import network
 
     sizes = checkpoint.sizes
     module = network.build(checkpoint)
     progress(f"building the engine for {checkpoint.provenance.name}")
     example = (torch.zeros(1, sizes.num_ws, sizes.w_dim), torch.ones(sizes.noise_layers))
-    return openvino.convert_model(
-        network.SignalNetwork(module.generator) if signal else module,
-        example_input=example,
-        input=[openvino.PartialShape(list(tensor.shape)) for tensor in example],
-    )
+    with warnings.catch_warnings():  # the tracer warns of constants, which these are meant to be, and of its own age
+        warnings.simplefilter("ignore")
+        return openvino.convert_model(
+            network.SignalNetwork(module.generator) if signal else module,
+            example_input=example,
+            input=[openvino.PartialShape(list(tensor.shape)) for tensor in example],
+        )
 
 
 ENGINE = OpenVinoEngine

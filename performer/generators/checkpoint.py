@@ -7,7 +7,6 @@ Thread: any.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from safetensors.numpy import save_file
 from performer.flow import F32
 from performer.refusal import Refused
 
-FORMAT = "performer-species"
+HEADER_KEY = "performer"  # one key: safetensors writes several in an order that changes from run to run
 
 
 class CheckpointError(Refused):
@@ -49,6 +48,12 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    family: str
+    sizes: Sizes
+    provenance: Provenance
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A species in memory."""
@@ -71,8 +76,7 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no such file; expected a species (.safetensors)")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            sizes, provenance = _parse_header(path, header)
+            header = _parse_header(path, file.metadata() or {})
             tensors = {key: np.asarray(file.get_tensor(key), np.float32) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(
@@ -83,28 +87,25 @@ def load(path: Path) -> Checkpoint:
         if not np.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinity; expected finite weights; export it again")
     return Checkpoint(
-        family=header["family"],
-        sizes=sizes,
-        provenance=provenance,
+        family=header.family,
+        sizes=header.sizes,
+        provenance=header.provenance,
         tensors=tensors,
         content_hash=hashlib.sha256(path.read_bytes()).hexdigest(),
         path=path,
     )
 
 
-def _parse_header(path: Path, header: dict[str, str]) -> tuple[Sizes, Provenance]:
-    if header.get("format") != FORMAT:
+def _parse_header(path: Path, metadata: dict[str, str]) -> _Header:
+    if HEADER_KEY not in metadata:
         raise CheckpointError(
-            f"{path}: header says format {header.get('format')!r}; expected {FORMAT!r}: "
-            "this is a safetensors file of another program, not a species"
+            f"{path}: no {HEADER_KEY!r} in its header; expected a species: "
+            "this is a safetensors file of another program"
         )
     try:
-        sizes = msgspec.json.decode(header["sizes"], type=Sizes)
-        provenance = msgspec.json.decode(header["provenance"], type=Provenance)
-        header["family"]
-    except (KeyError, msgspec.ValidationError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(metadata[HEADER_KEY], type=_Header)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise CheckpointError(f"{path}: header is damaged ({error}); make the species again") from None
-    return sizes, provenance
 
 
 def save(
@@ -116,11 +117,6 @@ def save(
     tensors: dict[str, np.ndarray],
 ) -> None:
     """Write a species; the same arguments give the same bytes."""
-    header = {
-        "format": FORMAT,
-        "family": family,
-        "sizes": json.dumps(msgspec.to_builtins(sizes), sort_keys=True),
-        "provenance": json.dumps(msgspec.to_builtins(provenance), sort_keys=True),
-    }
+    header = msgspec.json.encode(_Header(family=family, sizes=sizes, provenance=provenance), order="sorted").decode()
     ordered = {key: np.array(tensors[key], order="C") for key in sorted(tensors)}  # keeps scalars 0-d
-    save_file(ordered, path, metadata=header)
+    save_file(ordered, path, metadata={HEADER_KEY: header})

@@ -46,9 +46,10 @@ class Affine(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, w_dim))
         self.bias = nn.Parameter(torch.empty(channels))
+        self.gain = 1.0 / math.sqrt(w_dim)
 
     def forward(self, w: Tensor) -> Tensor:  # [N, w_dim] -> [N, channels]
-        return F.linear(w, self.weight * (1.0 / math.sqrt(self.weight.shape[1])), self.bias)
+        return F.linear(w, self.weight * self.gain, self.bias)
 
 
 class StyledConv(nn.Module):
@@ -114,15 +115,16 @@ class ToRgb(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(out_channels))
         self.affine = Affine(w_dim, in_channels)
+        self.padding = kernel // 2
+        self.gain = 1.0 / math.sqrt(in_channels * kernel * kernel)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [N, H, W, I], [N, w_dim] -> [N, H, W, O]
         return self.convolve(x, w, self.weight, self.bias)
 
     def convolve(self, x: Tensor, w: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The layer with other weights and biases of the same kernel size: [N, H, W, I] -> [N, H, W, O]."""
-        kernel = weight.shape[-1]
-        s = self.affine(w) * (1.0 / math.sqrt(self.weight.shape[1] * kernel * kernel))
-        x = F.conv2d((x * s[:, None, None, :]).permute(0, 3, 1, 2), weight, padding=kernel // 2)
+        s = self.affine(w) * self.gain
+        x = F.conv2d((x * s[:, None, None, :]).permute(0, 3, 1, 2), weight, padding=self.padding)
         return (x.permute(0, 2, 3, 1) + bias).clamp(-CLAMP, CLAMP)
 
 

@@ -235,7 +235,12 @@ class Stage:
         elif gain != self._drawn[2]:
             old_values, old_tick, _ = self._drawn
             last.render(
-                {"inputImage": self._tail}, values=old_values, tick=old_tick, gain=gain, into=self._canvas, only_last=True
+                {"inputImage": self._tail},
+                values=old_values,
+                tick=old_tick,
+                gain=gain,
+                into=self._canvas,
+                only_last=True,
             )
             self._drawn = (old_values, old_tick, gain)
         if gain <= 0:

@@ -1,6 +1,6 @@
 """The figures over the picture (F1): what the person at the computer needs to see from a metre away, in the dark.
 
-One texture holds all glyphs; one buffer and one draw call show the whole panel. Text that stays is laid out once.
+One texture holds all glyphs; two draw calls show everything, boxes and then letters. Text that stays is laid out once.
 
 Thread: main. Owns: an atlas texture, a program and a buffer.
 """
@@ -29,7 +29,7 @@ _CHARACTERS = "".join(map(chr, range(32, 127))) + "·–…µ°äöüßéèêà�
 _SMALL_PX, _LARGE_PX = 17, 26  # text heights on a screen of 720 lines
 _ATLAS_PX = 512
 _FLOATS = 12  # of a rectangle: x y w h, u v du dv, r g b a
-_MOST_RECTANGLES = 4096
+_MOST_BOXES, _MOST_GLYPHS = 256, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class HudState:
     frame_p99_ms: float = 0.0
     missed_frames: int = 0
     sound_to_light_ms: float | None = None  # None while unknown
-    voices: tuple[tuple[str, tuple[tuple[str, float, float], ...]], ...] = ()  # (voice, ((band, level, hit), ...)), 0..1
+    # (voice, ((band, level 0..1, hit 0..1), ...)), the first five of each
+    voices: tuple[tuple[str, tuple[tuple[str, float, float], ...]], ...] = ()
     clip: bool = False
     audio: str = ""
     audio_lost: bool = False
@@ -66,7 +67,7 @@ class HudState:
 
 
 class _Atlas:
-    """Glyphs of two heights and one white spot, for a screen of `lines` lines."""
+    """Glyphs of two heights, for a screen of `lines` lines."""
 
     def __init__(self, ctx: moderngl.Context, lines: int) -> None:
         self.lines = lines
@@ -74,10 +75,8 @@ class _Atlas:
         side = _ATLAS_PX if self.scale <= 1.6 else 2 * _ATLAS_PX
         sheet = Pillow.new("L", (side, side), 0)
         pen = ImageDraw.Draw(sheet)
-        pen.rectangle((0, 0, 3, 3), fill=255)
-        self.white = (1.5 / side, 1.5 / side, 0.0, 0.0)
         self._glyphs: list[dict[str, tuple[float, ...]]] = []  # by height: w, h, u, v, du, dv, advance
-        x, y = 6, 0
+        x, y = 0, 0
         for height_px in (_SMALL_PX, _LARGE_PX):
             size = max(round(height_px * self.scale), 8)
             font = ImageFont.load_default(size=size)
@@ -112,34 +111,47 @@ class _Atlas:
 
 
 class _Sheet:
-    """The rectangles of one frame, in px from the upper left."""
+    """The rectangles of one frame, in px from the upper left: plain boxes below, glyphs above."""
 
     def __init__(self, atlas: _Atlas) -> None:
         self._atlas = atlas
-        self._rows = np.empty((_MOST_RECTANGLES, _FLOATS), np.float32)
-        self.count = 0
+        self._boxes: list[tuple[float, ...]] = []
+        self._rows = np.empty((_MOST_GLYPHS, _FLOATS), np.float32)
+        self._glyphs = 0
 
     @property
-    def rows(self) -> F32:
-        """[n, 12], what is to be drawn, in order."""
-        return self._rows[: self.count]
+    def boxes(self) -> F32:
+        """[n, 12], the plain rectangles, in order."""
+        return np.array(self._boxes[:_MOST_BOXES], np.float32).reshape(-1, _FLOATS)
+
+    @property
+    def glyphs(self) -> F32:
+        """[n, 12], the characters, in order."""
+        return self._rows[: self._glyphs]
 
     def box(self, x: float, y: float, width: float, height: float, color: Color) -> None:
         """A plain rectangle."""
-        if self.count < _MOST_RECTANGLES:
-            self._rows[self.count] = (round(x), round(y), round(width), round(height), *self._atlas.white, *color)
-            self.count += 1
+        self._boxes.append((round(x), round(y), round(width), round(height), 0.0, 0.0, 0.0, 0.0, *color))
 
-    def text(self, x: float, y: float, text: str, color: Color = WHITE, *, large: bool = False, right: bool = False) -> float:
-        """`text` with its upper left (or right) corner at (x, y); returns its width."""
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        color: Color = WHITE,
+        *,
+        large: bool = False,
+        right: bool = False,
+    ) -> float:
+        """`text` with its upper left (or right) corner at (x, y); returns its width in px."""
         run, width = self._atlas.run(text, large)
-        room = min(len(run), _MOST_RECTANGLES - self.count)
-        rows = self._rows[self.count : self.count + room]
+        room = min(len(run), _MOST_GLYPHS - self._glyphs)
+        rows = self._rows[self._glyphs : self._glyphs + room]
         rows[:, :8] = run[:room]
         rows[:, 0] += round(x - width if right else x)
         rows[:, 1] += round(y)
         rows[:, 8:] = color
-        self.count += room
+        self._glyphs += room
         return width
 
 
@@ -149,8 +161,7 @@ class Hud:
     def __init__(self, ctx: moderngl.Context) -> None:
         self._ctx = ctx
         self._atlas: _Atlas | None = None
-        self._program = ctx.program(
-            vertex_shader="""#version 330 core
+        vertex = """#version 330 core
 in vec4 place;
 in vec4 texels;
 in vec4 color;
@@ -164,18 +175,28 @@ void main() {
   uv = texels.xy + corner * texels.zw;
   paint = color;
 }
-""",
-            fragment_shader="""#version 330 core
+"""
+        # Two programs, because most of the area is plain panel, and a software renderer pays for every texel it reads.
+        plain = """#version 330 core
+flat in vec4 paint;
+out vec4 color;
+void main() { color = paint; }
+"""
+        glyph = """#version 330 core
 uniform sampler2D glyphs;
 in vec2 uv;
 flat in vec4 paint;
 out vec4 color;
 void main() { color = vec4(paint.rgb, paint.a * texture(glyphs, uv).r); }
-""",
-        )
-        self._buffer = ctx.buffer(reserve=_MOST_RECTANGLES * _FLOATS * 4, dynamic=True)
-        self._array = ctx.vertex_array(self._program, [(self._buffer, "4f 4f 4f/i", "place", "texels", "color")])
-        self._program["glyphs"] = 0
+"""
+        self._layers = []
+        for fragment, most, layout in (
+            (plain, _MOST_BOXES, ("4f 4x4 4f/i", "place", "color")),
+            (glyph, _MOST_GLYPHS, ("4f 4f 4f/i", "place", "texels", "color")),
+        ):
+            program = ctx.program(vertex_shader=vertex, fragment_shader=fragment)
+            buffer = ctx.buffer(reserve=most * _FLOATS * 4, dynamic=True)
+            self._layers.append((program, buffer, ctx.vertex_array(program, [(buffer, *layout)])))
 
     def draw(self, state: HudState, *, size_px: tuple[int, int]) -> None:
         """Lay the figures over the framebuffer in use, of `size_px`."""
@@ -185,23 +206,24 @@ void main() { color = vec4(paint.rgb, paint.a * texture(glyphs, uv).r); }
             self._atlas = _Atlas(self._ctx, size_px[1])
         sheet = _Sheet(self._atlas)
         _compose(sheet, state, size_px=size_px, unit=self._atlas.scale)
-        self._buffer.orphan()
-        self._buffer.write(sheet.rows.tobytes())
-        self._program["screen"] = size_px
         self._atlas.texture.use(0)
         self._ctx.enable(moderngl.BLEND)
         self._ctx.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
         try:
-            self._array.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=sheet.count)
+            for (program, buffer, array), rows in zip(self._layers, (sheet.boxes, sheet.glyphs), strict=True):
+                program["screen"] = size_px
+                buffer.orphan()
+                buffer.write(rows.tobytes())
+                array.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(rows))
         finally:
             self._ctx.disable(moderngl.BLEND)
 
 
 def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: float) -> None:
     """Lay out the panel at the left edge and the messages at the bottom. `unit` is a px of a 720 line screen."""
-    left, right, line = 28 * unit, 268 * unit, 23 * unit
-    height = (_LINES * 23 + 58 * len(state.voices[:5]) + 34) * unit
-    sheet.box(14 * unit, 14 * unit, 268 * unit, height, PANEL)
+    left, right, line = 28 * unit, 274 * unit, 23 * unit
+    height = (_LINES * 23 + 58 * len(state.voices[:5]) + 42) * unit
+    sheet.box(14 * unit, 14 * unit, 276 * unit, height, PANEL)
     y = 22 * unit
 
     def row(name: str, value: str, color: Color = WHITE) -> None:
@@ -210,15 +232,15 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
         sheet.text(right, y, value, color, right=True)
         y += line
 
-    sheet.text(left, y, state.cue_now or "no cue", WHITE, large=True)
+    sheet.text(left, y, _short(state.cue_now, 18) or "no cue", WHITE, large=True)
     y += 33 * unit
-    row("next", state.cue_next or "–")
+    row("next", _short(state.cue_next, 22) or "–")
     pulse = 1.0 - state.beat % 1.0 if state.bpm > 0 else 0.0
     row("tempo", f"{state.bpm:.1f} bpm" if state.bpm > 0 else "–")
     for beat in range(4):
         now = state.bpm > 0 and int(state.beat) % 4 == beat
         color = (*AMBER[:3], 0.25 + 0.75 * pulse) if now else DIM
-        sheet.box(left + beat * 61 * unit, y + 2 * unit, 57 * unit, 5 * unit, color)
+        sheet.box(left + beat * 62 * unit, y + 2 * unit, 58 * unit, 5 * unit, color)
     y += 15 * unit
     row("shown", f"{state.fps_displayed:.1f} fps")
     row("generated", f"{state.fps_generated:.1f} fps")
@@ -236,6 +258,7 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     if state.clip:
         sheet.box(left, y - 1 * unit, 58 * unit, 20 * unit, RED)
         sheet.text(left + 9 * unit, y - 1 * unit, "CLIP", (0.0, 0.0, 0.0, 1.0))
+    y += 8 * unit
     for name, bands in state.voices[:5]:
         _meters(sheet, name, bands, left=left, top=y, unit=unit)
         y += 58 * unit
@@ -254,15 +277,15 @@ def _meters(
     top: float,
     unit: float,
 ) -> None:
-    sheet.text(left, top + 22 * unit, _short(name, 9), WHITE)
+    sheet.text(left, top + 22 * unit, _short(name, 7), WHITE)
     for column, (band, level, hit) in enumerate(bands[:5]):
-        x, tall = left + (84 + column * 32) * unit, 34 * unit
+        x, tall = left + (64 + column * 37) * unit, 34 * unit
         level, hit = min(max(level, 0.0), 1.0), min(max(hit, 0.0), 1.0)
-        sheet.box(x, top, 26 * unit, tall, DIM)
-        sheet.box(x, top + tall * (1 - level), 26 * unit, tall * level, (0.72, 0.74, 0.72, 0.9))
+        sheet.box(x, top, 32 * unit, tall, DIM)
+        sheet.box(x, top + tall * (1 - level), 32 * unit, tall * level, (0.72, 0.74, 0.72, 0.9))
         if hit > 0.02:
-            sheet.box(x, top - 2 * unit, 26 * unit, 5 * unit, (*AMBER[:3], hit))
-        sheet.text(x, top + tall, band[:3], GREY)
+            sheet.box(x, top - 2 * unit, 32 * unit, 5 * unit, (*AMBER[:3], hit))
+        sheet.text(x, top + tall, band[:4], GREY)
 
 
 def _messages(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: float) -> None:
@@ -275,14 +298,16 @@ def _messages(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit:
     for message in reversed(messages):
         text = _short(message.text, 90) + (f"  x{message.count}" if message.count > 1 else "")
         y -= 38 * unit
-        x = 296 * unit
-        width = size_px[0] - x - 14 * unit
-        sheet.box(x, y, width, 34 * unit, PANEL)
-        sheet.box(x, y, 5 * unit, 34 * unit, RED if message.severe else AMBER)
-        if message.severe:
-            sheet.text(x + 16 * unit, y + 1 * unit, _short(message.text, 60), RED, large=True)
-        else:
-            sheet.text(x + 16 * unit, y + 5 * unit, text, AMBER)
+        x = 304 * unit
+        most = size_px[0] - x - 30 * unit
+        severe = message.severe
+        color = RED if severe else AMBER
+        drop = 1 if severe else 5
+        if severe:
+            text = _short(text, 66)
+        width = min(sheet.text(x + 16 * unit, y + drop * unit, text, color, large=severe), most)
+        sheet.box(x, y, width + 30 * unit, 34 * unit, PANEL)
+        sheet.box(x, y, 5 * unit, 34 * unit, color)
 
 
 def _short(text: str, most: int) -> str:

@@ -171,7 +171,8 @@ def _header_of(path: Path, text: str) -> dict[str, Any]:
         header = json.loads(found[1])
     except json.JSONDecodeError as error:
         line = text.count("\n", 0, found.start(1)) + error.lineno
-        raise _fault(path, f"header, line {line}", error.msg, "valid JSON", "look for a missing comma or quote") from None
+        remedy = "look for a missing comma or quote"
+        raise _fault(path, f"header, line {line}", error.msg, "valid JSON", remedy) from None
     except RecursionError:
         raise _fault(path, "header", "deep nesting", "an ISF header", "is this an ISF file?") from None
     if not isinstance(header, dict):
@@ -207,7 +208,10 @@ def _input_of(path: Path, row: int, raw: Mapping[str, Any]) -> IsfInput:
     if kind not in TYPES:
         remedy = f"use one of these{nearest(str(kind), TYPES)}; sound reaches a shader through routes"
         raise _fault(path, f"{key} TYPE", kind, " ".join(TYPES), remedy)
-    text = {"help": str(raw.get("HELP") or raw.get("LABEL") or name), "unit": str(raw.get("UNIT", ""))}
+    text: dict[str, Any] = {
+        "help": str(raw.get("HELP") or raw.get("LABEL") or name),
+        "unit": str(raw.get("UNIT", "")),
+    }
     if kind in ("image", "event"):
         return IsfInput(name, kind, **text)
     if kind == "color":

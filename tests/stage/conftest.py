@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def flat(red: int, green: int, blue: int, *, side: int = 32) -> np.ndarray:
 class Rig:
     """A stage on a headless display, with a hand on every knob. All that colours a picture is off."""
 
-    NEUTRAL = {
+    NEUTRAL: ClassVar = {
         "frame.breath": 0.0,
         "frame.sides": 1.0,
         "frame.zoom": 1.0,

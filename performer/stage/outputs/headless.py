@@ -3,6 +3,9 @@
 Thread: the one that made it. Owns: a GL context and one framebuffer.
 """
 
+import ctypes
+from typing import Any
+
 import moderngl
 
 from performer.stage.outputs.output import KeyPress, NoDisplay, is_software
@@ -16,6 +19,8 @@ class Headless:
             self.ctx = moderngl.create_standalone_context(require=330, backend="egl")
         except Exception as error:  # moderngl and glcontext raise bare Exceptions
             raise NoDisplay(f"no EGL context ({error}); install libegl1 and a Mesa or vendor driver") from error
+        self._egl = _egl()
+        self._egl_context = self._egl.eglGetCurrentContext() if self._egl else None
         self.description = str(self.ctx.info["GL_RENDERER"])
         self.is_software = is_software(self.description)
         self.refresh_hz: float | None = None
@@ -57,4 +62,17 @@ class Headless:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            # moderngl leaves the dead context current, and X then refuses this thread a window (BadAccess).
+            if self._egl and self._egl.eglGetCurrentContext() == self._egl_context:
+                self._egl.eglReleaseThread()
             self.ctx.release()
+
+
+def _egl() -> Any:
+    """The EGL library that moderngl has loaded already, or None."""
+    try:
+        library = ctypes.CDLL("libEGL.so.1")
+        library.eglGetCurrentContext.restype = ctypes.c_void_p
+    except (OSError, AttributeError):
+        return None
+    return library

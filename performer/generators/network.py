@@ -1,6 +1,6 @@
 """A generator as engines compile it: latents in, finished bytes out.
 
-Imports torch; engines import this module only when they have to build.
+Imports torch; engines import this module only when they have to build, so that a show from the cache needs none.
 
 Thread: whoever calls.
 """

@@ -1,0 +1,108 @@
+"""The host: an engine that fails in mid show holds the picture, is rebuilt, and gives way to a humbler one."""
+
+import time
+
+import numpy as np
+import pytest
+
+from performer.clock import SystemClock
+from performer.engines import host as hosting
+from performer.engines.engine import Availability, EngineError, SlotEngine
+from performer.engines.host import EngineHost, candidates
+from performer.flow import LatentFrame
+from performer.notices import Notices
+
+
+class Painter(SlotEngine):
+    """Paints the latent's first number; can be told to fail."""
+
+    name, rank, suits = "painter", 1, "tests"
+    fails = False
+    refuses = False
+
+    @classmethod
+    def probe(cls):
+        return Availability(True, "always")
+
+    def activate(self, checkpoint, *, progress):
+        if type(self).refuses:
+            raise EngineError("no paint")
+        self._start(checkpoint.sizes.resolution)
+
+    def _infer_impl(self, latent, out):
+        if type(self).fails:
+            raise RuntimeError("out of paint")
+        out[:] = int(latent.ws[0, 0])
+
+
+class Humble(Painter):
+    name, rank = "humble", 2
+    fails = False
+    refuses = False
+
+
+@pytest.fixture
+def painters(monkeypatch):
+    monkeypatch.setattr(hosting, "engines", lambda: {"painter": Painter, "humble": Humble})
+    monkeypatch.setattr(Painter, "fails", False)
+    monkeypatch.setattr(Painter, "refuses", False)
+
+
+def shade(value: int) -> LatentFrame:
+    return LatentFrame(np.full((6, 24), value, np.float32), np.ones(5, np.float32))
+
+
+def show(host: EngineHost, value: int, until, *, seconds: float = 10.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        host.submit(shade(value))
+        image = host.latest()
+        if until(image):
+            return image
+        time.sleep(0.005)
+    raise AssertionError(f"never happened; last picture {image and image.pixels[0, 0, 0]}")
+
+
+def test_failure_holds_the_picture_then_a_humbler_engine_takes_over(painters, stylegan2, monkeypatch):
+    notices = Notices()
+    host = EngineHost(stylegan2, clock=SystemClock(), notices=notices)
+    host.activate(progress=lambda text: None)
+    show(host, 7, lambda image: image is not None and image.pixels[0, 0, 0] == 7)
+    monkeypatch.setattr(Painter, "fails", True)
+    seen = set()
+    show(host, 9, lambda image: seen.add(image.pixels[0, 0, 0]) or image.pixels[0, 0, 0] == 9)
+    assert seen == {7, 9}  # never black, never nothing
+    assert host.name == "humble"
+    text = " ".join(notice.text for notice in notices.recent(at_s=0, within_s=1e9))
+    assert "painter failed" in text and "out of paint" in text and "humble plays again" in text
+    host.close()
+
+
+def test_an_engine_that_cannot_start_is_announced(painters, stylegan2, monkeypatch):
+    monkeypatch.setattr(Painter, "refuses", True)
+    monkeypatch.setattr(Humble, "refuses", False)
+    notices = Notices()
+    host = EngineHost(stylegan2, clock=SystemClock(), notices=notices)
+    host.activate(progress=lambda text: None)
+    assert host.name == "humble"
+    assert "painter: no paint; humble plays instead" in notices.recent(at_s=0, within_s=1e9)[0].text
+    host.close()
+
+
+def test_when_nothing_can_play_the_show_is_refused(painters, stylegan2, monkeypatch):
+    monkeypatch.setattr(Painter, "refuses", True)
+    monkeypatch.setattr(Humble, "refuses", True)
+    host = EngineHost(stylegan2, clock=SystemClock(), notices=Notices())
+    with pytest.raises(EngineError, match="painter: no paint; humble: no paint"):
+        host.activate(progress=lambda text: None)
+
+
+def test_an_unknown_choice_lists_what_there_is():
+    with pytest.raises(EngineError, match=r"'warp' is unknown; expected one of: openvino, eager"):
+        candidates("warp")
+
+
+def test_the_reason_is_announced():
+    chosen, why = candidates()
+    assert chosen[0].name == "openvino" and "without a GPU" in why
+    assert candidates("eager")[1] == "asked for"

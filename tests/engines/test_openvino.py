@@ -1,0 +1,96 @@
+"""OpenVINO: its error before quantisation, its cache, and what it imports."""
+
+import subprocess
+import sys
+
+import numpy as np
+import openvino
+import pytest
+import torch
+
+from performer.clock import SystemClock
+from performer.engines import cache
+from performer.engines.openvino import HINTS, OpenVinoEngine, compiled_model, converted
+from performer.generators.network import SignalNetwork
+from performer.generators import family
+from tests.conftest import EMBRYO, small_stylegan2
+
+
+def silent(text: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize("truncation", [0.7, 1.0, 1.3])
+def test_error_against_eager_before_quantisation(embryo, truncation):
+    """At most 1e-3 on images in -1..1."""
+    compiled = openvino.Core().compile_model(converted(embryo, progress=silent, signal=True), "CPU", HINTS)
+    oracle = SignalNetwork(family.build(embryo))
+    rng = np.random.default_rng(5)
+    mean = embryo.tensors["mapping.w_avg"]
+    for _ in range(4):
+        ws = (mean + rng.standard_normal((1, 12, 512)).astype(np.float32) * 0.6 * truncation).astype(np.float32)
+        noise = rng.random(11).astype(np.float32) * 2
+        with torch.no_grad():
+            expected = oracle(torch.from_numpy(ws), torch.from_numpy(noise)).numpy()
+        assert np.abs(compiled([ws, noise])[0] - expected).max() <= 1e-3
+
+
+def test_the_second_start_builds_nothing(tmp_path, monkeypatch, stylegan2):
+    monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path))
+    said: list[str] = []
+    compiled_model(stylegan2, progress=said.append)
+    assert said
+    compiled_model(stylegan2, progress=(again := []).append)
+    assert again == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "empty"])
+def test_a_damaged_cache_is_built_again(tmp_path, monkeypatch, damage):
+    checkpoint = small_stylegan2(seed=4)
+    monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path))
+    compiled_model(checkpoint, progress=silent)
+    (file,) = (tmp_path / "openvino").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes({"cut": whole[:-100], "altered": whole[:-1] + b"\0\1"[whole[-1] == 0 :][:1], "empty": b""}[damage])
+    said: list[str] = []
+    compiled_model(checkpoint, progress=said.append)
+    assert said
+    assert cache.fetch("openvino", file.name) is not None  # mended for the next start
+
+
+def test_the_key_follows_weights_and_settings(stylegan2):
+    keys = {
+        cache.key_of(stylegan2, "a"),
+        cache.key_of(stylegan2, "b"),
+        cache.key_of(small_stylegan2(seed=5), "a"),
+    }
+    assert len(keys) == 3
+    assert cache.key_of(stylegan2, "a") == cache.key_of(stylegan2, "a")
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_next_start(tmp_path, monkeypatch, stylegan2):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path / "file"))
+    engine = OpenVinoEngine(SystemClock())
+    engine.activate(stylegan2, progress=silent)
+    engine.close()
+
+
+def test_playing_from_the_cache_imports_no_torch(tmp_path, monkeypatch):
+    """Torch takes seconds to import: it may be needed once, to build, and never again."""
+    monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path))
+    program = f"""
+import sys
+from pathlib import Path
+import performer.play
+from performer.clock import SystemClock
+from performer.engines.host import EngineHost
+from performer.generators.checkpoint import load
+from performer.notices import Notices
+host = EngineHost(load(Path({str(EMBRYO)!r})), clock=SystemClock(), notices=Notices(), choice="openvino")
+host.activate(progress=lambda text: None)
+host.close()
+print("torch" in sys.modules)
+"""
+    said = [subprocess.check_output([sys.executable, "-c", program], text=True, timeout=120).split()[-1] for _ in "12"]
+    assert said == ["True", "False"]

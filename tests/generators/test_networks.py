@@ -1,0 +1,125 @@
+"""The networks against slow and obvious twins written from the papers' own form."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from performer.generators import family, light, ops
+from performer.generators.checkpoint import Checkpoint
+from performer.generators.mapping import Mapping
+from performer.generators.network import rgba
+
+
+def test_static_weights_equal_modulated_weights():
+    """Scaling activations and demodulating afterwards is the published modulated convolution."""
+    torch.manual_seed(0)
+    conv = ops.StyledConv(6, 5, w_dim=7, resolution=8)
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            parameter.normal_()
+        conv.noise_const.normal_()
+        x, w = torch.randn(2, 8, 8, 6), torch.randn(2, 7)
+        style = F.linear(w, conv.affine.weight / math.sqrt(7), conv.affine.bias)
+        expected = ops.modulated_conv_reference(x.permute(0, 3, 1, 2), conv.weight, style)
+        expected = expected + 0.7 * conv.noise_strength * conv.noise_const + conv.bias[None, :, None, None]
+        expected = F.leaky_relu(expected, 0.2) * math.sqrt(2)
+        got = conv(x, w, torch.tensor(0.7)).permute(0, 3, 1, 2)
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_activations_are_clamped():
+    assert ops.StyledConv.activate(torch.tensor([1e9, -1e9])).tolist() == [256.0, -256.0]
+
+
+def test_fir_upsampling_is_transposed_convolution_then_low_pass():
+    """Against zero insertion, full convolution and the FIR written out."""
+    torch.manual_seed(1)
+    x, weight = torch.randn(1, 3, 5, 5), torch.randn(4, 3, 3, 3)
+    spread = torch.zeros(1, 3, 10, 10)
+    spread[:, :, ::2, ::2] = x
+    # A transposed convolution is a true convolution with the weights, so a correlation with them flipped.
+    full = F.conv2d(F.pad(spread, (2, 1, 2, 1)), weight.flip(2, 3))
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    fir = torch.outer(taps, taps) * 4
+    expected = F.conv2d(F.pad(full, (1, 1, 1, 1)).reshape(4, 1, 13, 13), fir[None, None]).reshape(1, 4, 10, 10)
+    assert torch.allclose(ops.conv_up_fir(x, weight), expected, atol=1e-5)
+
+
+def test_image_upsampling_keeps_a_flat_picture_flat():
+    up = ops.image_up_fir(torch.full((1, 3, 8, 8), 0.5))
+    assert up.shape == (1, 3, 16, 16)
+    assert torch.allclose(up[:, :, 2:-2, 2:-2], torch.tensor(0.5))
+
+
+def reference_stylegan2(checkpoint: Checkpoint, ws: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """StyleGAN2 straight from the tensors, in the weight form, one layer after the other."""
+    t = {key: torch.from_numpy(value) for key, value in checkpoint.tensors.items()}
+
+    def style(prefix: str, w: torch.Tensor) -> torch.Tensor:
+        return F.linear(w, t[f"{prefix}.affine.weight"] / math.sqrt(w.shape[1]), t[f"{prefix}.affine.bias"])
+
+    x, image = t["synthesis.b4.const"][None].repeat(len(ws), 1, 1, 1), None
+    row = layer = 0
+    for level in (4 << i for i in range(checkpoint.sizes.num_ws // 2)):
+        for name in ("conv0", "conv1") if level > 4 else ("conv1",):
+            prefix = f"synthesis.b{level}.{name}"
+            s = style(prefix, ws[:, row])
+            if name == "conv0":
+                weight = t[f"{prefix}.weight"][None] * s[:, None, :, None, None]
+                weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+                x = torch.cat([ops.conv_up_fir(xi[None], wi) for xi, wi in zip(x, weight, strict=True)])
+            else:
+                x = ops.modulated_conv_reference(x, t[f"{prefix}.weight"], s)
+            x = x + t[f"{prefix}.noise_const"] * t[f"{prefix}.noise_strength"] * noise[layer]
+            x = F.leaky_relu(x + t[f"{prefix}.bias"][None, :, None, None], 0.2) * math.sqrt(2)
+            row, layer = row + 1, layer + 1
+        prefix = f"synthesis.b{level}.torgb"
+        s = style(prefix, ws[:, row]) / math.sqrt(x.shape[1])
+        rgb = ops.modulated_conv_reference(x, t[f"{prefix}.weight"], s, demodulate=False)
+        rgb = rgb + t[f"{prefix}.bias"][None, :, None, None]
+        image = rgb if image is None else ops.image_up_fir(image) + rgb
+    return image
+
+
+def test_stylegan2_equals_its_weight_form(stylegan2):
+    torch.manual_seed(2)
+    ws = torch.randn(2, stylegan2.sizes.num_ws, stylegan2.sizes.w_dim)
+    noise = torch.rand(stylegan2.sizes.noise_layers)
+    with torch.no_grad():
+        got = family.build(stylegan2)(ws, noise)
+        expected = reference_stylegan2(stylegan2, ws, noise)
+    assert got.shape == (2, 3, 16, 16)
+    assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_light_rgba_is_the_same_picture(embryo):
+    torch.manual_seed(3)
+    network = family.build(embryo)
+    assert isinstance(network, light.Light)
+    ws, noise = torch.randn(1, 12, 512), torch.rand(11)
+    with torch.no_grad():
+        plain, fast = network(ws, noise), rgba(network, ws, noise)
+    assert torch.allclose(fast[..., :3], plain.permute(0, 2, 3, 1), atol=1e-5)
+    assert (fast[..., 3] == 1).all()
+
+
+def test_mapping_in_numpy_equals_torch(stylegan2):
+    rng = np.random.default_rng(4)
+    z = rng.standard_normal((5, stylegan2.sizes.z_dim)).astype(np.float32)
+    x = torch.from_numpy(z)
+    x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+    for layer in range(3):
+        weight = torch.from_numpy(stylegan2.tensors[f"mapping.fc{layer}.weight"]) * (0.01 / math.sqrt(x.shape[1]))
+        bias = torch.from_numpy(stylegan2.tensors[f"mapping.fc{layer}.bias"]) * 0.01
+        x = F.leaky_relu(F.linear(x, weight, bias), 0.2) * math.sqrt(2)
+    mapping = Mapping(stylegan2)
+    got = np.stack([mapping.w_from_z(row) for row in z])
+    assert np.abs(got - x.numpy()).max() <= 1e-5 * np.abs(x.numpy()).max()
+
+
+@pytest.mark.parametrize("name", sorted(family.families()))
+def test_every_family_is_named_as_its_file(name):
+    assert family.families()[name].__name__.endswith(f".{name}")
