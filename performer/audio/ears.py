@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -210,10 +210,16 @@ class _Watcher:
             except Exception:  # a watcher that dies leaves the show deaf: say so, and go on
                 _log.exception("audio: the watcher stumbled")
                 trouble, heard_from_s = "the watcher stumbled", math.nan
+            died = process.exitcode not in (None, child.EXIT_DONE, child.EXIT_LOST)
             self._end(process, line, gently=self._stopping)
             if self._stopping:
                 return
             self._trouble = trouble
+            if self._source.kind == "file" and self._source.audible and math.isnan(heard_from_s) and died:
+                # PortAudio has been seen to abort the whole process over a broken configuration. Music that cannot be
+                # played can still be danced to.
+                trouble += "; the next will follow the file without playing it"
+                self._source = replace(self._source, audible=False)
             if trouble != self._said:
                 _log.warning("audio: %s; starting again", trouble)
                 self._said = trouble

@@ -75,7 +75,7 @@ class _Atlas:
         side = _ATLAS_PX if self.scale <= 1.6 else 2 * _ATLAS_PX
         sheet = Pillow.new("L", (side, side), 0)
         pen = ImageDraw.Draw(sheet)
-        self._glyphs: list[dict[str, tuple[float, ...]]] = []  # by height: w, h, u, v, du, dv, advance
+        self._glyphs: list[dict[str, tuple[float, ...]]] = []  # by height: dx, dy, w, h, u, v, du, dv, advance
         x, y = 0, 0
         for height_px in (_SMALL_PX, _LARGE_PX):
             size = max(round(height_px * self.scale), 8)
@@ -91,7 +91,11 @@ class _Atlas:
                     x, y = 0, y + tall + 1
                 shift = 1 + (advance - font.getlength(one)) / 2
                 pen.text((x + shift, y + size), one, font=font, fill=255, anchor="ls")
-                glyphs[one] = (wide, tall, x / side, y / side, wide / side, tall / side, advance)
+                # Only the ink is drawn: half of a letter's cell is empty, and a blended pixel costs the same without it.
+                left, top, right, bottom = font.getbbox(one, anchor="ls")
+                ink = (int(shift + left), int(size + top), int(right - left) + 2, int(bottom - top) + 1)
+                texels = ((x + ink[0]) / side, (y + ink[1]) / side, ink[2] / side, ink[3] / side)
+                glyphs[one] = (ink[0] - 1, ink[1], ink[2], ink[3], *texels, advance)
                 x += wide + 1
             self._glyphs.append(glyphs)
             x, y = 0, y + tall + 1
@@ -103,9 +107,9 @@ class _Atlas:
         """([n, 8] places and texels of `text` from x 0, its width in px)."""
         glyphs, x, rows = self._glyphs[large], 0.0, []
         for one in text:
-            wide, tall, u, v, du, dv, advance = glyphs.get(one) or glyphs["?"]
+            dx, dy, *rest, advance = glyphs.get(one) or glyphs["?"]
             if one != " ":
-                rows.append((round(x) - 1, 0, wide, tall, u, v, du, dv))
+                rows.append((round(x) + dx, dy, *rest))
             x += advance
         return np.array(rows, np.float32).reshape(-1, 8), x
 
@@ -266,6 +270,7 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
 
 
 _LINES = 15
+_BAND_LABELS = {"midhigh": "m-h"}  # what the eye can hold in the width of a meter
 
 
 def _meters(
@@ -285,7 +290,7 @@ def _meters(
         sheet.box(x, top + tall * (1 - level), 32 * unit, tall * level, (0.72, 0.74, 0.72, 0.9))
         if hit > 0.02:
             sheet.box(x, top - 2 * unit, 32 * unit, 5 * unit, (*AMBER[:3], hit))
-        sheet.text(x, top + tall, band[:4], GREY)
+        sheet.text(x, top + tall, _BAND_LABELS.get(band, band[:4]), GREY)
 
 
 def _messages(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: float) -> None:

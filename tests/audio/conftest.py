@@ -18,9 +18,7 @@ def pulse_server():
 @pytest.fixture
 def no_sound(monkeypatch, tmp_path):
     """A machine on which PortAudio finds no device."""
-    config = tmp_path / "asound.conf"
-    config.write_text("# nothing\n")
-    monkeypatch.setenv("ALSA_CONFIG_PATH", str(config))
+    monkeypatch.delenv("ALSA_CONFIG_PATH", raising=False)
     monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/nobody")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 

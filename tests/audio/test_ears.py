@@ -152,6 +152,14 @@ def test_file_is_followed_without_a_device(no_sound, click_file, loop):
         assert abs(hits[0].at_s - start_s - at_s[0]) < 0.2
 
 
+def test_portaudio_that_aborts_does_not_stop_the_file(monkeypatch, tmp_path, click_file):
+    broken = tmp_path / "asound.conf"
+    broken.write_text("# ALSA's library aborts the process over this\n")
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(broken))
+    with Ears(source=SourceSpec(kind="file", path=str(click_file[0])), epoch_s=time.monotonic()) as ears:
+        assert wait_until(lambda: hearing(ears), timeout_s=15), ears.status()
+
+
 def test_killed_player_continues_where_the_music_would_be(no_sound, click_file):
     path, at_s = click_file
     with Ears(source=SourceSpec(kind="file", path=str(path)), epoch_s=time.monotonic()) as ears:

@@ -1,0 +1,338 @@
+"""The plan is a pure function: jumping equals playing, two runs are equal bit for bit, cues are complete states."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from performer.audio.features import column, feature_names
+from performer.choreography.motion import MOTIONS, Anatomy, breath, spline
+from performer.choreography.plan import Cue, Length, Memory, Plan
+from performer.choreography.routes import Route
+from performer.choreography.transport import Transport
+from performer.flow import AudioEvent, AudioEventKind, AudioFeatures, ControlEvent, Tick, frozen_array
+from performer.params import Controls, Param, ParamTable, base_params, reduce
+from performer.choreography.motion import motion_params
+
+FPS = 40
+
+
+def anatomy() -> Anatomy:
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((16, 16)))[0].astype(np.float32)
+    return Anatomy(
+        num_ws=8, w_dim=16, z_dim=16, noise_layers=7, coarse=2, middle=5,
+        w_avg=np.linspace(-1, 1, 16, dtype=np.float32), w_from_z=lambda z: np.tanh(z @ turn) * 2,
+    )  # fmt: skip
+
+
+def table_with(*routes: Route) -> ParamTable:
+    amounts = (Param(id=f"route.{route.name}", default=1.0, high=2.0, by_hand=True, help="") for route in routes)
+    return ParamTable((*base_params(), *motion_params(), *amounts))
+
+
+def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums")) -> Plan:
+    table = table_with(*routes)
+    made = []
+    for index, changes in enumerate(cues or ({},)):
+        changes = dict(changes)
+        values, named = table.defaults(), np.zeros(len(table), bool)
+        for key, value in changes.pop("values", {}).items():
+            values[table.row(key)], named[table.row(key)] = value, True
+        own = changes.pop("routes", routes)
+        made.append(
+            Cue(**({"id": str(index + 1), "fade": Length(0.0)} | changes), values=values, named=named, routes=own)
+        )
+    return Plan(table=table, cues=made, anatomy=anatomy(), voices=voices, feature_names=feature_names())
+
+
+QUIET = AudioFeatures(frozen_array(np.zeros((2, len(feature_names())), np.float32)), 0.0)
+
+
+def tick_at(frame: int, *, fps: float = FPS) -> Tick:
+    at_s = frame / fps
+    return Tick(frame, at_s, 1 / fps, at_s * 2.0, at_s)
+
+
+def played(plan: Plan, frames: int, *, memory: Memory | None = None, features=None, events=None, controls=None, fps=FPS):
+    """(memory, [params], [latents]) of the first frames."""
+    memory = memory or plan.enter(0, at_s=0.0, beat=0.0)
+    controls = controls or (lambda frame: Controls.none(plan.table))
+    params, latents = [], []
+    for frame in range(frames):
+        memory, param, latent = plan.step(
+            memory,
+            features(frame) if features else QUIET,
+            events(frame) if events else (),
+            controls(frame),
+            tick_at(frame, fps=fps),
+        )
+        params.append(param)
+        latents.append(latent)
+    return memory, params, latents
+
+
+def pressing(plan: Plan, presses: dict[int, str], text: str = ""):
+    def controls(frame: int) -> Controls:
+        events = [ControlEvent(presses[frame], 1.0, frame / FPS, text=text)] if frame in presses else []
+        return reduce(Controls.none(plan.table), events, table=plan.table)
+
+    return controls
+
+
+def music(seed: int):
+    """Features and hits as a recording would give them: seeded, different each frame."""
+    width = len(feature_names())
+
+    def features(frame: int) -> AudioFeatures:
+        values = np.random.default_rng((seed, frame)).random((2, width)).astype(np.float32)
+        return AudioFeatures(frozen_array(values), frame / FPS)
+
+    def events(frame: int) -> list[AudioEvent]:
+        return [AudioEvent(0, AudioEventKind.BASS, frame / FPS - 0.011, 0.8)] if frame % 17 == 3 else []
+
+    return features, events
+
+
+ALIVE = (
+    Route(name="kick", source="mix.bass.hit", target="latent.coarse", amount=0.8, attack_s=0.02, release_s=0.3),
+    Route(name="haste", source="drums.mid.level", target="walk.speed", amount=1.5, attack_s=0.1, release_s=0.4),
+)
+
+
+def test_two_runs_of_one_recording_are_equal_bit_for_bit():
+    runs = []
+    for _ in range(2):
+        plan = plan_of({"values": {"orbit.amount": 0.5}}, routes=ALIVE)
+        features, events = music(5)
+        _, params, latents = played(plan, 300, features=features, events=events)
+        runs.append(b"".join(latent.ws.tobytes() for latent in latents) + b"".join(p.values.tobytes() for p in params))
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("moment", [1, 97, 411])
+def test_jumping_to_a_moment_equals_playing_there(moment):
+    values = {"walk.speed": 0.7, "orbit.amount": 0.4, "orbit.beats": 8, "breathe.depth": 0.3}
+    _, _, latents = played(plan_of({"values": values}), moment + 1)
+    fresh = plan_of({"values": values})
+    _, _, jumped = fresh.step(
+        fresh.enter(0, at_s=0.0, beat=0.0), QUIET, (), Controls.none(fresh.table), tick_at(moment)
+    )
+    assert jumped.ws.tobytes() == latents[moment].ws.tobytes()
+
+
+def test_jumping_to_a_cue_equals_playing_there():
+    cues = ({}, {"seed": 5, "values": {"walk.speed": 0.5}}, {"seed": 9, "values": {"breathe.depth": 0.4}})
+    plan = plan_of(*cues)
+    _, _, latents = played(plan, 200, controls=pressing(plan, {40: "cue.go", 80: "cue.go"}))
+    jumped = plan_of(*cues)
+    start = jumped.enter(2, at_s=80 / FPS, beat=tick_at(80).beat)
+    for frame in (80, 120, 199):
+        _, _, latent = jumped.step(start, QUIET, (), Controls.none(jumped.table), tick_at(frame))
+        assert latent.ws.tobytes() == latents[frame].ws.tobytes()
+
+
+def test_goto_goes_by_id_and_by_name_and_ignores_strangers():
+    plan = plan_of({"name": "egg"}, {"name": "wing"}, {"name": "ash"})
+    for text, expected in (("2", 1), ("ash", 2), ("nobody", 0)):
+        memory, _, _ = played(plan, 3, controls=pressing(plan, {1: "cue.goto"}, text))
+        assert memory.current.index == expected
+
+
+def test_prev_and_go_stop_at_the_ends():
+    plan = plan_of({}, {})
+    memory, _, _ = played(plan, 5, controls=pressing(plan, {1: "cue.prev"}))
+    assert (memory.current.index, memory.current.started_s) == (0, 0.0)
+    memory, _, _ = played(plan, 9, controls=pressing(plan, {1: "cue.go", 3: "cue.go", 5: "cue.go"}))
+    assert memory.current.index == 1
+    assert memory.current.started_s == 1 / FPS  # the later presses did not begin it again
+
+
+@pytest.mark.parametrize(
+    ("next_", "expected"), [("hold", [0, 0, 0, 0]), ("follow", [0, 1, 1, 1]), ("loop", [0, 0, 0, 0])]
+)
+def test_what_follows_a_duration(next_, expected):
+    plan = plan_of({"duration": Length(1.0), "next": next_}, {})
+    memory = plan.enter(0, at_s=0.0, beat=0.0)
+    seen = []
+    for frame in range(4 * FPS):
+        memory, _, _ = plan.step(memory, QUIET, (), Controls.none(plan.table), tick_at(frame))
+        if frame % FPS == FPS // 2:
+            seen.append(memory.current.index)
+    assert seen == expected
+
+
+def test_a_duration_in_beats_follows_the_beat():
+    plan = plan_of({"duration": Length(4, in_beats=True), "next": "follow"}, {})  # 2 beats a second
+    memory, _, _ = played(plan, 2 * FPS)
+    assert memory.current.index == 0
+    memory, _, _ = played(plan, 2 * FPS + 1)
+    assert memory.current.index == 1
+
+
+def test_a_fade_goes_smoothly_from_one_cue_to_the_other():
+    cues = ({"values": {"latent.noise": 0.0}}, {"seed": 3, "fade": Length(1.0), "values": {"latent.noise": 2.0}})
+    plan = plan_of(*cues)
+    _, params, latents = played(plan, 3 * FPS, controls=pressing(plan, {FPS: "cue.go"}))
+    noise = np.array([p.values[plan.table.row("latent.noise")] for p in params])
+    assert noise[FPS] == pytest.approx(0.0, abs=0.01) and noise[-1] == 2.0
+    assert (np.diff(noise) >= 0).all() and np.diff(noise).max() < 0.15
+    steps = [np.abs(b.ws - a.ws).max() for a, b in zip(latents, latents[1:], strict=False)]
+    assert max(steps) < 0.35  # no jump: the two cues are 3 and more apart
+
+
+def test_a_hand_wins_until_the_next_cue_and_keeps_what_is_its_own():
+    plan = plan_of({"values": {"latent.noise": 0.5}}, {"values": {"latent.noise": 0.7}})
+    table = plan.table
+    touched = reduce(
+        Controls.none(table),
+        [ControlEvent("latent.noise", 3.0, 0.5), ControlEvent("out.dimmer", 0.25, 0.5)],
+        table=table,
+    )
+    press = reduce(touched, [ControlEvent("cue.go", 1.0, 1.0)], table=table)
+
+    def controls(frame: int) -> Controls:
+        return Controls.none(table) if frame < 20 else press if frame == 40 else touched
+
+    _, params, _ = played(plan, 60, controls=controls)
+    noise, dimmer = table.row("latent.noise"), table.row("out.dimmer")
+    assert [params[f].values[noise] for f in (10, 30, 50)] == pytest.approx([0.5, 3.0, 0.7])
+    assert [params[f].values[dimmer] for f in (10, 30, 50)] == [1.0, 0.25, 0.25]
+
+
+def test_panic_holds_the_picture_without_routes_and_the_next_cue_resumes():
+    plan = plan_of({}, {}, routes=ALIVE)
+    features, events = music(1)
+    controls = pressing(plan, {20: "cue.panic", 60: "cue.go"})
+    _, params, latents = played(plan, 90, features=features, events=events, controls=controls)
+    still = {latent.ws.tobytes() for latent in latents[21:60]}
+    assert len(still) == 1
+    assert all(p.values[plan.table.row("walk.speed")] == pytest.approx(0.12) for p in params[21:60])
+    assert len({latent.ws.tobytes() for latent in latents[60:]}) > 20
+
+
+def test_a_kick_has_one_shape_at_any_frame_rate():
+    """The envelope is evaluated at the photon's time: frames that fall on the same time agree exactly."""
+    route = ALIVE[0]
+    shapes = {}
+    for fps in (24, 48, 120):
+        plan = plan_of(routes=(route,))
+
+        def events(frame, fps=fps):
+            return [AudioEvent(0, AudioEventKind.BASS, 0.5, 1.0)] if frame == round(0.5 * fps) + 1 else []
+
+        _, params, _ = played(plan, fps + fps // 2, events=events, fps=fps)
+        row = plan.table.row("latent.coarse")
+        shapes[fps] = [params[round(t * fps)].values[row] for t in (0.625, 0.75, 1.0, 1.25)]
+    assert shapes[24] == pytest.approx(shapes[48], abs=1e-6)
+    assert shapes[24] == pytest.approx(shapes[120], abs=1e-6)
+    assert shapes[24][0] > shapes[24][-1] > 0
+
+
+def test_a_trigger_route_presses_once_a_hit():
+    route = Route(name="next", source="drums.onset", target="cue.go", mode="trigger")
+    plan = plan_of({}, {}, {}, {}, routes=(route,))
+
+    def events(frame: int) -> list[AudioEvent]:
+        return [AudioEvent(1, AudioEventKind.ONSET, frame / FPS, 0.6)] if frame in (10, 30) else []
+
+    memory, _, _ = played(plan, 50, events=events)
+    assert memory.current.index == 2
+
+
+def test_routes_never_leave_a_parameters_range():
+    route = Route(name="wild", source="mix.bass.hit", target="latent.truncation", amount=1e9)
+    plan = plan_of(routes=(route,))
+    _, params, _ = played(plan, 30, events=lambda f: [AudioEvent(0, AudioEventKind.BASS, f / FPS, 1.0)])
+    assert max(p.values[plan.table.row("latent.truncation")] for p in params) == pytest.approx(1.5)
+
+
+def test_the_masters_silence_routes():
+    plan = plan_of({"values": {"routes.amount": 0.0}}, routes=ALIVE)
+    features, events = music(2)
+    _, params, _ = played(plan, 40, features=features, events=events)
+    assert all(p.values[plan.table.row("latent.coarse")] == 0 for p in params)
+
+
+def test_level_routes_read_their_own_voice():
+    route = Route(name="v", source="drums.mid.level", target="latent.fine", release_s=0.0)
+    plan = plan_of(routes=(route,))
+    values = np.zeros((2, len(feature_names())), np.float32)
+    values[1, column("mid.level")] = 0.5
+    _, params, _ = played(plan, 2, features=lambda f: AudioFeatures(frozen_array(values), 0.0))
+    assert params[-1].values[plan.table.row("latent.fine")] == pytest.approx(0.5)
+
+
+@given(position=st.floats(0, 1e6), seed=st.integers(0, 2**63 - 1))
+@settings(max_examples=60, deadline=None)
+def test_the_walk_is_smooth(position, seed):
+    """Twice differentiable: halving the step quarters the second difference, also across an anchor."""
+    body = anatomy()
+
+    def bend(step: float) -> float:
+        a, b, c = (spline(body, seed=seed, stream=0, position=position + k * step).astype(float) for k in (-1, 0, 1))
+        return float(np.abs(a - 2 * b + c).max())
+
+    assert bend(0.02) < 0.02
+    assert np.abs(spline(body, seed=seed, stream=0, position=position)).max() > 0.05  # never collapses to the mean
+
+
+def test_the_orbit_closes_without_a_seam():
+    orbit = next(motion for motion in MOTIONS if motion.name == "orbit")
+    body = anatomy()
+    values = {"orbit.amount": 1.0, "orbit.points": 5.0, "orbit.period": 9.0, "orbit.beats": 0.0}
+    at = [orbit.offsets(body, values, 3, phase)[0] for phase in (0.0, 1.0, 2.0, 0.999999, 1000.0)]
+    assert all((at[0] == other).all() for other in (at[1], at[2], at[4]))
+    assert np.abs(at[0] - at[3]).max() < 1e-3
+    assert orbit.rate_hz(values, 2.0) == pytest.approx(1 / 9)
+    assert orbit.rate_hz(values | {"orbit.beats": 16.0}, 2.0) == pytest.approx(1 / 8)
+
+
+def test_breath_is_a_loop_and_goes_in_quicker_than_out():
+    phases = np.linspace(0, 1, 2000, endpoint=False)
+    wave = np.array([breath(phase) for phase in phases])
+    rising = np.mean(np.diff(wave, append=wave[:1]) > 0)
+    assert np.abs(wave).max() == pytest.approx(1.0, abs=1e-3)
+    assert rising < 0.45
+    assert breath(0.3) == pytest.approx(breath(7.3))
+
+
+def test_groups_move_apart_when_the_texture_trails():
+    _, _, together = played(plan_of({"values": {"walk.lag": 0.0, "breathe.depth": 0.0}}), 5)
+    _, _, apart = played(plan_of({"values": {"walk.lag": 1.0, "breathe.depth": 0.0}}), 5)
+    assert np.ptp(together[-1].ws, axis=0).max() < 1e-5
+    assert np.ptp(apart[-1].ws, axis=0).max() > 0.1
+
+
+def test_truncation_zero_is_the_mean_animal():
+    plan = plan_of({"values": {"latent.truncation": 0.0}})
+    _, _, latents = played(plan, 3)
+    assert (latents[-1].ws == plan.anatomy.w_avg).all()
+
+
+def test_changing_speed_never_makes_the_walk_jump():
+    plan = plan_of()
+    table = plan.table
+
+    def controls(frame: int) -> Controls:
+        speed = 4.0 if frame % 2 else 0.0
+        return reduce(Controls.none(table), [ControlEvent("walk.speed", speed, frame / FPS + 1e-3)], table=table)
+
+    _, _, latents = played(plan, 400, controls=controls)
+    steps = [np.abs(b.ws - a.ws).max() for a, b in zip(latents, latents[1:], strict=False)]
+    assert 0.01 < max(steps) < 0.5
+
+
+def test_transport_follows_parameter_taps_and_resync():
+    transport = Transport.at_bpm(120.0)
+    transport = transport.step((), bpm=60.0, at_s=10.0)
+    assert transport.line.at(11.0) == pytest.approx(21.0)
+    for at_s in (20.0, 20.4, 20.8, 21.2):
+        transport = transport.step([ControlEvent("transport.tap", 1.0, at_s)], bpm=60.0, at_s=at_s)
+    assert transport.bpm == pytest.approx(150.0)
+    assert transport.line.at(21.2) % 1 == pytest.approx(0.0, abs=1e-9)
+    transport = transport.step([ControlEvent("transport.resync", 1.0, 30.1)], bpm=60.0, at_s=30.1)
+    assert transport.line.at(30.1) % 1 == pytest.approx(0.0, abs=1e-9)
+    transport = transport.step((), bpm=90.0, at_s=31.0)
+    assert replace(transport).bpm == pytest.approx(90.0)
