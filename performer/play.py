@@ -77,6 +77,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
             table=setlist.table,
             host=options.osc_host,
             port=options.osc_port,
+            aliases=setlist.osc,
             epoch_s=clock.epoch_s,
             features=ears.shared_features,
             feature_names=ears.feature_names(),

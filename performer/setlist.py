@@ -86,6 +86,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True):
     audio: _AudioFile = msgspec.field(default_factory=_AudioFile)
     voices: dict[str, list[int]] = {}
     shaders: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SHADERS))
+    osc: dict[str, str] = {}
     params: dict[str, Any] = {}
     route: list[_RouteFile] = []
     cue: list[_CueFile] = []
@@ -103,6 +104,7 @@ class Setlist:
     shaders: tuple[Path, ...]
     table: ParamTable
     cues: tuple[Cue, ...]
+    osc: dict[str, str]  # foreign OSC addresses, and the parameters that they set
 
     def plan(self) -> Plan:
         """The choreography of this show."""
@@ -173,6 +175,7 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
     routes = [*shared, *(located for located_routes in own for located in located_routes)]
     table = _table(routes, shaders, note)
     _check_routes(routes, table, [voice.name for voice in voices], note)
+    _check_osc(file.osc, table, note)
     defaults = table.defaults()
     _assign(defaults, None, table, file.params, "params", note)
     cues = []
@@ -211,6 +214,7 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
         shaders=shaders,
         table=table,
         cues=tuple(cues),
+        osc=file.osc,
     )
 
 
@@ -411,3 +415,14 @@ def _check_routes(routes: list[tuple[str, Route]], table: ParamTable, voices: li
             note(f"{where}.{key}", sentence)
         if route.mode != "trigger" and route.target in table and table[route.target].kind in (Kind.TRIGGER, Kind.TEXT):
             note(f"{where}.mode", f"{route.target!r} is a command; expected mode = \"trigger\"")
+
+
+def _check_osc(aliases: dict[str, str], table: ParamTable, note: Any) -> None:
+    for address, wanted in aliases.items():
+        param_id, slash, norm = wanted.partition("/")
+        if not address.startswith("/"):
+            note(f"osc.{address!r}", "an OSC address begins with a slash")
+        if param_id not in table:
+            note(f"osc.{address!r}", f"{param_id!r} is no parameter{nearest(param_id, table.ids())}")
+        if slash and norm != "norm":
+            note(f"osc.{address!r}", f"{wanted!r}; expected a parameter, or one with /norm where the sender speaks 0..1")

@@ -5,6 +5,7 @@ A watcher thread of its own starts, kills and restarts the process.
 Owns: the shared memory, the process, the watcher.
 """
 
+import contextlib
 import copy
 import logging
 import math
@@ -21,7 +22,16 @@ from performer.audio import child
 from performer.audio import features as table
 from performer.audio.features import HELD, REST, Memory
 from performer.audio.source import DEFAULT_VOICES, SourceSpec, VoiceSpec
-from performer.audio.wire import EVENT, EVENT_CAPACITY, STATE_WORDS, Errand, State, empty_record, event_of, features_dtype
+from performer.audio.wire import (
+    EVENT,
+    EVENT_CAPACITY,
+    STATE_WORDS,
+    Errand,
+    State,
+    empty_record,
+    event_of,
+    features_dtype,
+)
 from performer.clock import SystemClock
 from performer.exchange import SPAWN, SharedLatest, SharedMailbox
 from performer.flow import F32, AudioEvent, AudioFeatures, frozen_array
@@ -167,7 +177,7 @@ class _Watcher:
         self._source, self._voices = source, voices
         self._clock = clock
         self._latest = latest
-        self._own_view = copy.copy(latest)  # a reader of its own: what the render thread reads stays the render thread's
+        self._own_view = copy.copy(latest)  # a reader of its own: the render thread's is the render thread's
         self._events = events
         self._bell, self._ringer = SPAWN.Pipe(duplex=False)
         self._stopping = False
@@ -266,14 +276,15 @@ class _Watcher:
             if self._stopping or self._bell in ready:
                 return "", hearing_since_s
             record, now_s = self._own_view.read(), self._clock.now_s()
-            known = record is not None and int(record["generation"]) == self._generation
-            state = State(int(record["state"])) if known else None
+            if record is None or int(record["generation"]) != self._generation:
+                record = None
+            state = None if record is None else State(int(record["state"]))
             if process.sentinel in ready:
                 process.join(1.0)
-                if state is State.LOST:
+                if record is not None and state is State.LOST:
                     return record["detail"].decode(), hearing_since_s
                 return f"the hearing process ended by itself (exit code {process.exitcode})", hearing_since_s
-            if state is None:
+            if record is None:
                 if now_s - spawned_s > START_PATIENCE_S:
                     return f"the hearing process has not started within {START_PATIENCE_S:g} s", hearing_since_s
                 continue
@@ -292,10 +303,8 @@ class _Watcher:
     def _end(self, process: Any, line: Connection, *, gently: bool) -> None:
         self.pid = None
         if gently:
-            try:
+            with contextlib.suppress(OSError):
                 line.send_bytes(b"end")
-            except OSError:
-                pass
             process.join(0.5)
         if process.is_alive():
             process.kill()

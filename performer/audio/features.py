@@ -20,6 +20,7 @@ Real-time: about 100 us a hop for one voice.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +50,9 @@ FULL_SCALE_SINE_DB = 3.0103  # added to mean squares, so that a sine at full sca
 
 HOLD_S = 0.060  # two hits of one band are at least this far apart
 STATISTICS_S = 1.0
-DEVIATIONS = np.array([3.0, 4.0, 2.5, 2.5, 2.5, 2.5])  # a hit stands out of the running mean by so many mean deviations ...
-FLOOR_RISE_DB = np.array([2.2, 4.0, 3.0, 2.8, 2.8, 1.8])  # ... plus this; per AudioEventKind
+# A hit stands out of the running mean by so many mean deviations, plus the floor; per AudioEventKind.
+DEVIATIONS = np.array([3.0, 4.0, 2.5, 2.5, 2.5, 2.5])
+FLOOR_RISE_DB = np.array([2.2, 4.0, 3.0, 2.8, 2.8, 1.8])
 GROUP_FLOOR = 10.0 ** (-72.0 / 10.0)  # power under which rises do not count
 ALL_FLOOR = 10.0 ** (-62.0 / 10.0)
 ONSET_SHARE = np.array([0.6, 0.3, 0.45, 0.6, 0.6])  # a rise in one band counts so much; bass alone is restless
@@ -67,7 +69,7 @@ class Feature:
     high: float
     latency_s: float  # from the sound at the converter to the number, at 48 kHz, without the driver's share
     help: str
-    read: Callable[["Analyser"], F64]  # -> [voices]
+    read: Callable[["Analyser"], np.ndarray]  # -> [voices]
     rest: float | None = 0.0  # where it falls to when nothing can be heard; None: it stays as it is
 
 
@@ -75,7 +77,13 @@ def _band_features(row: int, name: str, low_hz: float, high_hz: float) -> tuple[
     where = f"{low_hz:g}-{high_hz:g} Hz"
     return (
         Feature(
-            f"{name}.level", "", 0.0, 1.0, 0.012, f"energy in {where}, relative to the recent loudest", lambda a: a.level[:, row]
+            f"{name}.level",
+            "",
+            0.0,
+            1.0,
+            0.012,
+            f"energy in {where}, relative to the recent loudest",
+            lambda a: a.level[:, row],
         ),
         Feature(
             f"{name}.hit", "", 0.0, 1.0, 0.006, f"jumps at a hit in {where}, gone after 150 ms", lambda a: a.hit[:, row]
@@ -157,13 +165,19 @@ class Analyser:
     """
 
     def __init__(
-        self, *, rate_hz: float, channels: int, voices: Sequence[VoiceSpec] = DEFAULT_VOICES, memory: Memory | None = None
+        self,
+        *,
+        rate_hz: float,
+        channels: int,
+        voices: Sequence[VoiceSpec] = DEFAULT_VOICES,
+        memory: Memory | None = None,
     ) -> None:
         self.rate_hz = float(rate_hz)
         self.hop = hop_samples(rate_hz)
         self.window = 4 * self.hop
         self._members = [
-            [c - 1 for c in voice.channels if c <= channels] if voice.channels else list(range(channels)) for voice in voices
+            [c - 1 for c in voice.channels if c <= channels] if voice.channels else list(range(channels))
+            for voice in voices
         ]
         count = len(voices)
         hop_s = self.hop / self.rate_hz
@@ -174,7 +188,7 @@ class Analyser:
         self._sound = np.zeros((count, self.window), np.float32)
         self._offset = np.zeros((count, 1), np.float32)  # slow mean: converters and cheap preamplifiers add DC
         self._shape, self._power_scale = _lopsided_window(self.window)
-        self._spectrum = np.zeros((count, self.window // 2 + 1), np.complex64)
+        self._spectrum: Any = np.zeros((count, self.window // 2 + 1), np.complex64)
         edges, self._firsts = _group_edges(self.rate_hz, self.window)
         self._bins = slice(int(edges[0]), int(edges[-1]))
         self._edges = edges[:-1] - edges[0]
@@ -316,7 +330,7 @@ class Analyser:
 
     def _find_hits(self, end_sample: int) -> list[AudioEvent]:
         past, now = self._past_db, self._hops % 4
-        # The place of three hops ago was overwritten... by this one: four places hold now, 1, 2 and 3 hops ago.
+        # Four places in turn: this hop, and those one, two and three hops ago.
         current = past[now]
         np.add(self._power, GROUP_FLOOR, out=current)
         current[:, 0] += ALL_FLOOR - GROUP_FLOOR
@@ -453,7 +467,7 @@ def analyse(samples: np.ndarray, samplerate: float, voices: Sequence[VoiceSpec] 
     sound = sound[:, None] if sound.ndim == 1 else sound
     analyser = Analyser(rate_hz=samplerate, channels=sound.shape[1], voices=voices)
     hops = analyser.step(AudioBlock(sound, 0, 0.0))
-    values = np.stack([features.values for features, _ in hops]) if hops else np.zeros((0, len(voices), len(TABLE)), np.float32)
+    values = np.array([features.values for features, _ in hops], np.float32).reshape(-1, len(voices), len(TABLE))
     centre_s = np.array([features.centre_s for features, _ in hops])
     events = tuple(event for _, found in hops for event in found)
     return Analysis(frozen_array(values), frozen_array(centre_s), events)

@@ -176,7 +176,6 @@ class Stage:
             self._draw(image, params, tick)
         except Exception as error:  # the show goes on with the picture that is there
             self._warn(f"the picture is held: {type(error).__name__}: {error}")
-        drawn_s = time.perf_counter()
         try:
             screen = self._display.framebuffer
             self._ctx.copy_framebuffer(screen, self._canvas.framebuffer)
@@ -195,7 +194,6 @@ class Stage:
         end_s = time.perf_counter()
         self.spent_ms = {
             "stage": 1e3 * (laid_s - start_s),
-            "stage.hud": 1e3 * (laid_s - drawn_s),
             "display": 1e3 * (end_s - laid_s),
         }
         return Frame(self._canvas.texture, self._size, tick, self.spent_ms)

@@ -91,7 +91,7 @@ class _Atlas:
                     x, y = 0, y + tall + 1
                 shift = 1 + (advance - font.getlength(one)) / 2
                 pen.text((x + shift, y + size), one, font=font, fill=255, anchor="ls")
-                # Only the ink is drawn: half of a letter's cell is empty, and a blended pixel costs the same without it.
+                # Only the ink is drawn: half of a cell is empty, and costs as much to blend.
                 left, top, right, bottom = font.getbbox(one, anchor="ls")
                 ink = (int(shift + left), int(size + top), int(right - left) + 2, int(bottom - top) + 1)
                 texels = ((x + ink[0]) / side, (y + ink[1]) / side, ink[2] / side, ink[3] / side)

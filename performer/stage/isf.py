@@ -290,7 +290,7 @@ def size_px(expression: str, *, width_px: int, height_px: int) -> int:
 
     def value_of(node: ast.expr) -> float:
         match node:
-            case ast.Constant(value=value) if type(value) in (int, float):
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
                 return float(value)
             case ast.Name(id=name) if name in names:
                 return float(names[name])

@@ -192,7 +192,8 @@ def test_no_device_at_all_is_told_not_raised(no_sound):
 
 
 def test_capture_through_the_sink(pulse_server):
-    with Ears(source=SourceSpec(), voices=(VoiceSpec("left", (1,)), VoiceSpec("right", (2,))), epoch_s=time.monotonic()) as ears:
+    voices = (VoiceSpec("left", (1,)), VoiceSpec("right", (2,)))
+    with Ears(source=SourceSpec(), voices=voices, epoch_s=time.monotonic()) as ears:
         assert wait_until(lambda: hearing(ears), timeout_s=15), ears.status()
         time.sleep(0.5)
         ears.drain()
@@ -209,7 +210,11 @@ def test_capture_through_the_sink(pulse_server):
 
 
 def test_unknown_device_names_those_that_there_are(pulse_server):
-    words = "from performer.audio import *\ntry: check_source(SourceSpec(device='Nagra'))\nexcept SourceError as e: print(e)"
+    words = (
+        "from performer.audio import SourceError, SourceSpec, check_source\n"
+        "try: check_source(SourceSpec(device='Nagra'))\n"
+        "except SourceError as error: print(error)"
+    )
     told = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout
     assert "'Nagra'" in told
     assert "'pulse' (ALSA)" in told

@@ -124,7 +124,8 @@ def test_bands_hear_their_own():
 
 def test_dynamics_survive_and_silence_is_not_blown_up():
     loud, soft = signals.sine(400.0, 3.0, db=-6.0), signals.sine(400.0, 2.0, db=-24.0)
-    values = analyse(np.concatenate([loud, soft, signals.noise(3.0, db=-66.0)]), RATE_HZ).values[:, 0, column("mid.level")]
+    sound = np.concatenate([loud, soft, signals.noise(3.0, db=-66.0)])
+    values = analyse(sound, RATE_HZ).values[:, 0, column("mid.level")]
     hop = RATE_HZ / 256
     assert values[int(2.9 * hop)] > 0.95
     assert 0.3 < values[int(4.9 * hop)] < 0.7

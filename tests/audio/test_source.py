@@ -34,8 +34,12 @@ def devices(monkeypatch):
 
 
 def test_importing_the_room_loads_no_sound_library():
-    words = "import sys, performer.audio, performer.audio.child; print([m for m in ('sounddevice', 'soundfile', 'av') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    words = (
+        "import sys, performer.audio, performer.audio.child; "
+        "print([name for name in ('sounddevice', 'soundfile', 'av') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "[]"
 
 
 def test_exact_name_wins_over_part_of_a_name(devices):
@@ -132,5 +136,6 @@ def test_long_music_is_decoded_into_a_file(monkeypatch, click_file):
 def test_tone_is_a_function_of_the_sample():
     spec = SourceSpec(kind="tone")
     whole = tone_block(spec, 1000, 500, 48000)
-    assert np.array_equal(np.concatenate([tone_block(spec, 1000, 123, 48000), tone_block(spec, 1123, 377, 48000)]), whole)
+    parts = [tone_block(spec, 1000, 123, 48000), tone_block(spec, 1123, 377, 48000)]
+    assert np.array_equal(np.concatenate(parts), whole)
     assert np.abs(tone_block(spec, 0, 48000, 48000)).max() < 0.35

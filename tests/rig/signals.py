@@ -34,7 +34,9 @@ def clicks(
     """(sound [n], show times of the clicks [count]): ticks of a millisecond, a little off the grid."""
     rng = np.random.default_rng(seed)
     length_s = 0.5 + count * every_s + 0.5
-    sound = silence(length_s, rate_hz=rate_hz) if bed_db is None else noise(length_s, db=bed_db, rate_hz=rate_hz, seed=seed)
+    sound = silence(length_s, rate_hz=rate_hz)
+    if bed_db is not None:
+        sound += noise(length_s, db=bed_db, rate_hz=rate_hz, seed=seed)
     since_s = np.arange(round(0.005 * rate_hz)) / rate_hz
     tick = 10 ** (db / 20) * np.exp(-since_s / 0.001) * np.cos(2 * np.pi * 3000.0 * since_s)
     first = np.round((0.5 + every_s * np.arange(count) + rng.uniform(0, 0.02, count)) * rate_hz).astype(int)

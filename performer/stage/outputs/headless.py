@@ -16,7 +16,7 @@ class Headless:
 
     def __init__(self, *, size_px: tuple[int, int] = (1280, 720)) -> None:
         try:
-            self.ctx = moderngl.create_standalone_context(require=330, backend="egl")
+            self.ctx = moderngl.create_standalone_context(require=330, backend="egl")  # type: ignore[arg-type]
         except Exception as error:  # moderngl and glcontext raise bare Exceptions
             raise NoDisplay(f"no EGL context ({error}); install libegl1 and a Mesa or vendor driver") from error
         self._egl = _egl()

@@ -1,12 +1,12 @@
-"""The pieces of the hearing process that need no process."""
+"""Open sources and their times, without a process or a device."""
 
 import math
 
 import numpy as np
 import pytest
 
-from performer.audio.child import PacedFeed, TimeLine, fill
 from performer.audio.features import Memory
+from performer.audio.feeds import PacedFeed, TimeLine, fill
 from performer.audio.source import DEFAULT_VOICES, SourceSpec
 from performer.audio.wire import Errand
 from performer.clock import SteppedClock

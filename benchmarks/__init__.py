@@ -1,0 +1,1 @@
+"""Benchmarks: whole shows, measured. Each prints a table and writes JSON with `--json FILE`."""
