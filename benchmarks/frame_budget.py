@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import soundfile
 
@@ -38,7 +39,7 @@ MUSIC = resources.SETLISTS / "music" / "itchidan_the_laundry_room.ogg"
 def flood(port: int, per_s: int, is_on: Any, sent: Any) -> None:
     """Send `per_s` messages a second to 100 addresses while `is_on`; count them in `sent`."""
     target = ("127.0.0.1", port)
-    names = ["macro/%d" % n for n in range(1, 9)] + ["stranger/%d" % n for n in range(92)]
+    names = [f"macro/{n}" for n in range(1, 9)] + [f"stranger/{n}" for n in range(92)]
     encoders = [float_message(f"/perf/{name}") for name in names]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         tick, start = 0, time.monotonic()
@@ -60,7 +61,9 @@ def main() -> None:
     parser.add_argument("--setlist", default="first-light")
     parser.add_argument("--headless", action="store_true", help="EGL instead of a window under Xvfb")
     parser.add_argument("--hud", action="store_true")
-    parser.add_argument("--osc", type=int, default=0, help="OSC messages a second, in every second slice of ten seconds")
+    parser.add_argument(
+        "--osc", type=int, default=0, help="OSC messages a second, in every second slice of ten seconds"
+    )
     parser.add_argument("--file", action="store_true", help="play the music from its file instead of capturing it")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
@@ -73,8 +76,7 @@ def main() -> None:
             samples, rate = soundfile.read(MUSIC, dtype="float32", always_2d=True)
             pulse = stack.enter_context(PulseServer())
             loops = int((options.seconds + options.warm_up) / (len(samples) / rate)) + 2
-            for _ in range(1):
-                pulse.play(samples if loops == 1 else _looped(samples, loops), rate)
+            pulse.play(np.concatenate([samples] * loops), rate)
             source = SourceSpec(kind="device")
         if not options.headless:
             stack.enter_context(xvfb(size_px=(width, height)))
@@ -165,12 +167,6 @@ class _Rooms:
 
     def close(self) -> None:
         pass
-
-
-def _looped(samples: Any, times: int) -> Any:
-    import numpy as np
-
-    return np.concatenate([samples] * times)
 
 
 def _cpu_s(process: psutil.Process) -> float:

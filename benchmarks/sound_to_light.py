@@ -81,7 +81,7 @@ def player(count: int, seed: int, written: Any, ready: Any) -> None:
             head, tail = max(offset, 0), min(offset + len(click), frames)
             if tail > head:
                 out[head:tail, 0] = click[head - offset : tail - offset]
-            if 0 <= offset:
+            if offset >= 0:
                 written[index] = time.monotonic()
                 state["next"] = index + 1
         state["at"] = start + frames
@@ -112,7 +112,7 @@ class Probe:
         if self._screen is None:
             self._screen = self._show.display.ctx.framebuffer([frame.texture])
         width, height = frame.size_px
-        data = self._screen.read(viewport=(width // 2 - 48, height // 2 - 48, 96, 96), components=4)
+        data = self._screen.read(viewport=(round(width * 0.42), 0, 16, height), components=4)  # through the creature
         pixels = np.frombuffer(data, np.uint8).astype(np.int16)
         if self._before is not None and np.abs(pixels - self._before).mean() >= LEAST_CHANGE:
             self.changes_s.append(presented_s)
@@ -212,7 +212,11 @@ def _figures(clicks_s: np.ndarray, changes_s: np.ndarray, onsets: list[tuple[flo
         "doubled": doubled,
         "clicks": len(clicks_s),
         "onsets": len(onsets),
-        "parts_ms": {"click handed over to onset in the frame (server, capture, analysis, wait)": report.percentiles(hearing, 50, 95)},
+        "parts_ms": {
+            "click handed over to onset in the frame (server, capture, analysis, wait)": report.percentiles(
+                hearing, 50, 95
+            )
+        },
     }
 
 

@@ -113,7 +113,9 @@ class Check:
 
         path = setlists.locate(self.setlist)
         show = setlists.load(path)
-        _announce(f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {show.audio.name()}")
+        _announce(
+            f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {show.audio.name()}"
+        )
 
 
 @dataclass(kw_only=True)

@@ -43,7 +43,9 @@ def examine(*, osc_port: int) -> list[Finding]:
 def report(findings: list[Finding], *, console: Console) -> None:
     """Print the findings, each failing one with its remedy below it."""
     for finding in findings:
-        mark, style = ("ok", "green") if finding.is_good else ("FAIL", "bold red") if finding.is_fault else ("none", "yellow")
+        mark, style = (
+            ("ok", "green") if finding.is_good else ("FAIL", "bold red") if finding.is_fault else ("none", "yellow")
+        )
         console.print(f"{mark:>5}", style=style, end="  ")
         console.print(f"{finding.what:<9} {finding.text}", markup=False)
         if finding.remedy and not finding.is_good:
@@ -59,7 +61,9 @@ def _python() -> list[Finding]:
 
 
 def _files() -> list[Finding]:
-    missing = [str(path) for path in (resources.SHADERS, resources.SETLISTS, resources.CHECKPOINTS) if not any(path.glob("*"))]
+    missing = [
+        str(path) for path in (resources.SHADERS, resources.SETLISTS, resources.CHECKPOINTS) if not any(path.glob("*"))
+    ]
     text = f"missing: {', '.join(missing)}" if missing else f"shaders, setlists and checkpoints in {resources.ROOT}"
     return [Finding("files", not missing, text, "install performer again", is_fault=bool(missing))]
 
@@ -67,13 +71,19 @@ def _files() -> list[Finding]:
 def _gpu() -> list[Finding]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return [Finding("gpu", False, "no NVIDIA driver found", "none needed: the processor draws and generates, at 256 px")]
+        return [
+            Finding("gpu", False, "no NVIDIA driver found", "none needed: the processor draws and generates, at 256 px")
+        ]
     query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         words = (done.stdout + done.stderr).strip().splitlines()
-        return [Finding("gpu", False, words[0] if words else "nvidia-smi fails", "install the NVIDIA driver again, then reboot")]
+        return [
+            Finding(
+                "gpu", False, words[0] if words else "nvidia-smi fails", "install the NVIDIA driver again, then reboot"
+            )
+        ]
     return [Finding("gpu", True, line.strip()) for line in lines]
 
 
@@ -84,7 +94,9 @@ def _opengl() -> list[Finding]:
     try:
         display = Headless(size_px=(64, 64))
     except NoDisplay as error:
-        return [Finding("opengl", False, str(error), "apt-get install libegl1 libgl1-mesa-dri, or your card's driver", True)]
+        return [
+            Finding("opengl", False, str(error), "apt-get install libegl1 libgl1-mesa-dri, or your card's driver", True)
+        ]
     kind = "drawn by the processor" if display.is_software else "drawn by the graphics card"
     text = f"{display.description}, OpenGL {display.ctx.info['GL_VERSION']}, {kind}"
     display.close()
@@ -98,7 +110,11 @@ def _display() -> list[Finding]:
     try:
         return [Finding("display", True, f"monitor {name!r}") for name in monitor_names()]
     except NoDisplay as error:
-        return [Finding("display", False, str(error), "without one a show plays headless; set DISPLAY, or log in at the screen")]
+        return [
+            Finding(
+                "display", False, str(error), "without one a show plays headless; set DISPLAY, or log in at the screen"
+            )
+        ]
 
 
 def _engines() -> list[Finding]:
@@ -122,7 +138,9 @@ def _sound() -> list[Finding]:
         return [Finding("sound", False, str(error), "apt-get install libportaudio2; files still play without it")]
     heard = [d for d in devices if d.max_input_channels]
     findings = [
-        Finding("sound", True, f"input {d.name!r} ({d.host_api}), {d.max_input_channels} channels, {d.default_rate_hz:g} Hz")
+        Finding(
+            "sound", True, f"input {d.name!r} ({d.host_api}), {d.max_input_channels} channels, {d.default_rate_hz:g} Hz"
+        )
         for d in heard
     ]
     remedy = "plug one in, or start PulseAudio or PipeWire; files still play, against the clock"
@@ -136,7 +154,9 @@ def _ports(osc_port: int) -> list[Finding]:
         try:
             probe.bind(("0.0.0.0", osc_port))
         except OSError as error:
-            remedy = f"close the program that has it, or play with --osc-port {osc_port + 1 if osc_port < 65535 else 9001}"
+            remedy = (
+                f"close the program that has it, or play with --osc-port {osc_port + 1 if osc_port < 65535 else 9001}"
+            )
             return [Finding("osc", False, f"port {osc_port}: {error.strerror}", remedy, is_fault=True)]
     small = granted < RECEIVE_BUFFER_BYTES // 4
     text = f"port {osc_port} is free; {granted // 1024} KiB for messages that wait"

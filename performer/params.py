@@ -92,7 +92,12 @@ def base_params() -> tuple[Param, ...]:
         Param(id="out.dimmer", default=1.0, by_hand=True, help="brightness of the whole output"),
         Param(id="out.blackout", kind=toggle, by_hand=True, help="black; the show goes on behind it"),
         Param(id="out.freeze", kind=toggle, by_hand=True, help="hold the picture; the show goes on behind it"),
-        Param(id="latent.truncation", default=0.8, high=1.5, help="psi: 0 is the average animal, 1 as trained, above is wild"),
+        Param(
+            id="latent.truncation",
+            default=0.8,
+            high=1.5,
+            help="psi: 0 is the average animal, 1 as trained, above is wild",
+        ),
         Param(id="latent.noise", default=1.0, high=4.0, help="strength of the generator's noise"),
         Param(id="latent.coarse", low=-3.0, high=3.0, help="push the coarse layers (form) along the cue's direction"),
         Param(id="latent.middle", low=-3.0, high=3.0, help="push the middle layers (parts)"),

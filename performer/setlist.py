@@ -24,8 +24,8 @@ from performer.generators import checkpoint as species
 from performer.generators.mapping import Mapping
 from performer.params import Kind, Param, ParamTable, nearest
 from performer.refusal import Refused
-from performer.stage.isf import IsfError, params_of
 from performer.stage.compositor import stage_params
+from performer.stage.isf import IsfError, params_of
 
 SCHEMA = 1
 DEMO = "first-light"  # the setlist of `performer play` without a name
@@ -40,7 +40,11 @@ class SetlistError(Refused):
         self.problems = problems
 
 
-class _RouteFile(msgspec.Struct, forbid_unknown_fields=True, rename={"source": "from", "target": "to", "range_in": "in", "range_out": "out"}):
+class _RouteFile(
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    rename={"source": "from", "target": "to", "range_in": "in", "range_out": "out"},
+):
     source: str
     target: str
     name: str = ""
@@ -189,7 +193,7 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
         _assign(values, named, table, cue.params, f"{where}.params", note)
         duration = None if cue.duration is None else _length(cue.duration, f"{where}.duration", note)
         if cue.next != "hold" and duration is None:
-            note(f"{where}.next", f"{cue.next!r} needs an end; expected a duration beside it, such as \"32 beats\"")
+            note(f"{where}.next", f'{cue.next!r} needs an end; expected a duration beside it, such as "32 beats"')
         cues.append(
             Cue(
                 id=cue.id,
@@ -306,7 +310,11 @@ def _voices(channels: dict[str, list[int]], note: Any) -> tuple[VoiceSpec, ...]:
 def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
     file = ""
     if audio.source == "file":
-        found = resources.find(audio.file, beside=path.parent, bundled=resources.SETLISTS, suffix="") if audio.file else None
+        found = (
+            resources.find(audio.file, beside=path.parent, bundled=resources.SETLISTS, suffix="")
+            if audio.file
+            else None
+        )
         if found is None:
             note("audio.file", f"{audio.file!r} not found; expected a sound file, as a path or beside the setlist")
             return None
@@ -332,7 +340,10 @@ def _table(routes: list[tuple[str, Route]], shaders: tuple[Path, ...], note: Any
     names: dict[str, str] = {}
     for where, route in routes:
         if route.name in names:
-            note(f"{where}.name", f"{route.name!r} is the name of {names[route.name]} too; expected a different one for each")
+            note(
+                f"{where}.name",
+                f"{route.name!r} is the name of {names[route.name]} too; expected a different one for each",
+            )
             continue
         names[route.name] = where
         help_line = f"how much of {route.source} reaches {route.target}"
@@ -361,7 +372,10 @@ def _assign(values: Any, named: Any, table: ParamTable, content: dict[str, Any],
             note(f"{where}.{key}", "is a command, not a value; expected a parameter that holds one")
             continue
         if not isinstance(value, (int, float)):
-            note(f"{where}.{key}", f"{value!r}; expected a number ({param.low:g} to {param.high:g} {param.unit})".rstrip())
+            note(
+                f"{where}.{key}",
+                f"{value!r}; expected a number ({param.low:g} to {param.high:g} {param.unit})".rstrip(),
+            )
             continue
         if not param.low <= value <= param.high:
             note(f"{where}.{key}", f"{value}; expected {param.low:g} to {param.high:g} {param.unit}".rstrip())
@@ -379,7 +393,7 @@ def _length(value: float | str, where: str, note: Any) -> Length:
         try:
             length = Length(float(number) * beats[unit], in_beats=True)
         except (ValueError, KeyError):
-            note(where, f"{value!r}; expected seconds (a number) or beats, such as \"32 beats\" or \"8 bars\"")
+            note(where, f'{value!r}; expected seconds (a number) or beats, such as "32 beats" or "8 bars"')
             return Length(0.0)
     else:
         length = Length(float(value))
@@ -414,7 +428,7 @@ def _check_routes(routes: list[tuple[str, Route]], table: ParamTable, voices: li
         for key, sentence in routing.problems(route, known=known, table=table):
             note(f"{where}.{key}", sentence)
         if route.mode != "trigger" and route.target in table and table[route.target].kind in (Kind.TRIGGER, Kind.TEXT):
-            note(f"{where}.mode", f"{route.target!r} is a command; expected mode = \"trigger\"")
+            note(f"{where}.mode", f'{route.target!r} is a command; expected mode = "trigger"')
 
 
 def _check_osc(aliases: dict[str, str], table: ParamTable, note: Any) -> None:
@@ -425,4 +439,6 @@ def _check_osc(aliases: dict[str, str], table: ParamTable, note: Any) -> None:
         if param_id not in table:
             note(f"osc.{address!r}", f"{param_id!r} is no parameter{nearest(param_id, table.ids())}")
         if slash and norm != "norm":
-            note(f"osc.{address!r}", f"{wanted!r}; expected a parameter, or one with /norm where the sender speaks 0..1")
+            note(
+                f"osc.{address!r}", f"{wanted!r}; expected a parameter, or one with /norm where the sender speaks 0..1"
+            )

@@ -267,7 +267,8 @@ class Show:
                 (
                     voice.name,
                     tuple(
-                        (band, float(row[column(f"{band}.level")]), float(row[column(f"{band}.hit")])) for band in BAND_NAMES
+                        (band, float(row[column(f"{band}.level")]), float(row[column(f"{band}.hit")]))
+                        for band in BAND_NAMES
                     ),
                 )
                 for voice, row in zip(self.setlist.voices, features.values, strict=True)

@@ -145,7 +145,12 @@ MOTIONS: tuple[Motion, ...] = (
         params=(
             Param(id="walk.amount", default=1.0, high=1.5, help="how far the walk strays from the mean animal"),
             Param(id="walk.speed", default=0.12, high=4.0, unit="hz", help="animals passed a second"),
-            Param(id="walk.lag", default=0.25, high=2.0, help="how far parts and texture trail behind the form, in animals"),
+            Param(
+                id="walk.lag",
+                default=0.25,
+                high=2.0,
+                help="how far parts and texture trail behind the form, in animals",
+            ),
         ),
         rate_hz=lambda values, _: values["walk.speed"],
         offsets=_walk,
@@ -156,7 +161,9 @@ MOTIONS: tuple[Motion, ...] = (
         help="a seamless loop past a few animals, in seconds or in beats",
         params=(
             Param(id="orbit.amount", default=0.0, high=1.5, help="how far the loop strays from the mean animal"),
-            Param(id="orbit.period", default=20.0, low=0.5, high=3600.0, unit="s", curve="exp", help="length of the loop"),
+            Param(
+                id="orbit.period", default=20.0, low=0.5, high=3600.0, unit="s", curve="exp", help="length of the loop"
+            ),
             Param(id="orbit.beats", default=0.0, high=256.0, unit="beats", help="length in beats; 0 counts in seconds"),
             Param(id="orbit.points", default=6.0, low=4.0, high=64.0, help="animals on the loop"),
         ),

@@ -18,7 +18,17 @@ from performer.choreography import routes as routing
 from performer.choreography.motion import MOTIONS, Anatomy, breath, ws_from_offsets
 from performer.choreography.routes import Route, RouteMemory
 from performer.clock import Line
-from performer.flow import F32, AudioEvent, AudioEventKind, AudioFeatures, ControlEvent, LatentFrame, Params, Tick, frozen_array
+from performer.flow import (
+    F32,
+    AudioEvent,
+    AudioEventKind,
+    AudioFeatures,
+    ControlEvent,
+    LatentFrame,
+    Params,
+    Tick,
+    frozen_array,
+)
 from performer.params import Controls, Kind, ParamTable
 
 HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer than any release
@@ -72,7 +82,9 @@ class Memory:
 
     current: CueState
     previous: CueState | None = None  # while a fade is under way
-    hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(default_factory=dict)  # (voice, kind): (at, strength)
+    hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(
+        default_factory=dict
+    )  # (voice, kind): (at, strength)
     pending: tuple[ControlEvent, ...] = ()  # what trigger routes pressed in the frame before
     latent: LatentFrame | None = None
     is_panicked: bool = False
@@ -99,9 +111,7 @@ class Plan:
         self._fades = np.array([param.kind is Kind.FLOAT for param in table.params])
         self._voices = {name: row for row, name in enumerate(voices)}
         self._features = {name: column for column, name in enumerate(feature_names)}
-        self._motion_rows = [
-            {param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS
-        ]
+        self._motion_rows = [{param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS]
         self._truncation = table.row("latent.truncation")
         self._noise = table.row("latent.noise")
         self._pushes = tuple(table.row(f"latent.{group}") for group in ("coarse", "middle", "fine"))
@@ -132,7 +142,9 @@ class Plan:
                 memory = replace(memory, previous=None)
 
         routed = not memory.is_panicked
-        current, values, latent, pressed = self._played(memory.current, memory, features, events, controls, tick, routed)
+        current, values, latent, pressed = self._played(
+            memory.current, memory, features, events, controls, tick, routed
+        )
         previous = memory.previous
         if previous is not None:
             previous, from_values, from_latent, _ = self._played(previous, memory, features, (), controls, tick, routed)
@@ -203,7 +215,9 @@ class Plan:
         remembered, pressed = list(state.routes), []
         if routed:
             for row, route in enumerate(cue.routes):
-                remembered[row], press = self._routed(route, remembered[row], state, memory, features, events, values, tick)
+                remembered[row], press = self._routed(
+                    route, remembered[row], state, memory, features, events, values, tick
+                )
                 pressed.extend(press)
             np.clip(values, self._lows, self._highs, out=values)
 
@@ -255,7 +269,8 @@ class Plan:
             fired_at_s = [tick.photon_s] if opened and route.gate_on > 0 else []
         if route.mode == "trigger":
             return remembered, tuple(
-                ControlEvent(param=route.target, value=1.0, at_s=at_s, source=f"route {route.name}") for at_s in fired_at_s
+                ControlEvent(param=route.target, value=1.0, at_s=at_s, source=f"route {route.name}")
+                for at_s in fired_at_s
             )
         row = self.table.row(route.target)
         amount_row = self.table.row(f"route.{route.name}")

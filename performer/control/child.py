@@ -51,7 +51,9 @@ class Job:
 def main(job: Job, receiver: socket.socket, lifeline: Connection) -> None:
     """Entry point of the process; ends when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    logging.disable(logging.WARNING)  # python-osc logs each odd message: a flood of them must not become a flood of text
+    logging.disable(
+        logging.WARNING
+    )  # python-osc logs each odd message: a flood of them must not become a flood of text
     ControlLoop(job, receiver).run(lifeline)
 
 

@@ -24,7 +24,6 @@ from performer.refusal import Refused
 RECEIVE_BUFFER_BYTES = 4 << 20
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowState:
     """What control surfaces are told of the show."""

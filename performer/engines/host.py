@@ -60,7 +60,9 @@ class EngineHost:
                 self._candidates = self._candidates[1:]
                 continue
             for failure in failures:
-                self._notices.say(f"engine {failure}; {engine.name} plays instead", at_s=self._clock.now_s(), severe=True)
+                self._notices.say(
+                    f"engine {failure}; {engine.name} plays instead", at_s=self._clock.now_s(), severe=True
+                )
             self._engine = engine
             return
         raise EngineError("no engine can play this species: " + "; ".join(failures))

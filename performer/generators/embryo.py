@@ -42,7 +42,9 @@ def _smooth_kernels(rng: np.random.Generator, out: int, inside: int, *, sharpnes
     """[out, inside, 3, 3]: random kernels, mirrored, weighted towards a smooth profile."""
     profile = np.outer([1.0, sharpness, 1.0], [1.0, sharpness, 1.0])
     profile /= np.sqrt(np.square(profile).sum())
-    kernels = _mirrored(rng.standard_normal((out, inside, 1, 1)) + rng.standard_normal((out, inside, 3, 3)) * 0.5) * profile
+    kernels = (
+        _mirrored(rng.standard_normal((out, inside, 1, 1)) + rng.standard_normal((out, inside, 3, 3)) * 0.5) * profile
+    )
     # Half of the features answer to edges and spots (kernels whose sum is small) instead of to areas.
     edges = _mirrored(rng.standard_normal((out, inside, 3, 3)))
     edges -= edges.mean(axis=(2, 3), keepdims=True) * 0.7
@@ -152,7 +154,9 @@ def _calibrate(weights: dict[str, np.ndarray], w: F32, rng: np.random.Generator)
                 resolution=resolution,
                 up="bilinear" if name == "conv0" else "",
             )
-            state = {key: torch.from_numpy(np.asarray(weights[f"{prefix}.{key}"], np.float32)) for key in conv.state_dict()}
+            state = {
+                key: torch.from_numpy(np.asarray(weights[f"{prefix}.{key}"], np.float32)) for key in conv.state_dict()
+            }
             state["bias"] = torch.zeros_like(state["bias"])
             conv.load_state_dict(state)
             linear = conv.before_activation(x, ws, torch.tensor(1.0))
@@ -173,7 +177,9 @@ def _calibrate(weights: dict[str, np.ndarray], w: F32, rng: np.random.Generator)
 def _head(rng: np.random.Generator, channels: int) -> dict[str, np.ndarray]:
     """Colours: each feature a hue near the palette; the four phases of the pixel shuffle interpolate bilinearly."""
     palette = np.array([[0.9, 0.55, 0.3], [0.2, 0.45, 0.6], [0.85, 0.75, 0.6], [0.5, 0.2, 0.3], [0.3, 0.5, 0.35]])
-    colours = rng.standard_normal((channels, len(palette))) @ (palette - 0.35) + rng.standard_normal((channels, 3)) * 0.15
+    colours = (
+        rng.standard_normal((channels, len(palette))) @ (palette - 0.35) + rng.standard_normal((channels, 3)) * 0.15
+    )
     colours[BODY] = [0.55, 0.42, 0.30]
     taps = np.array([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
     weight = np.zeros((12, channels, 3, 3))

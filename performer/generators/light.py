@@ -106,5 +106,7 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     try:
         channels = {r: checkpoint.tensors[f"synthesis.b{r}.conv1.bias"].shape[0] for r in resolutions}
     except KeyError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error} is missing; expected light blocks 4..{resolutions[-1]}") from None
+        raise CheckpointError(
+            f"{checkpoint.path}: {error} is missing; expected light blocks 4..{resolutions[-1]}"
+        ) from None
     return fill(Light(channels, w_dim=checkpoint.sizes.w_dim), checkpoint, renamed)

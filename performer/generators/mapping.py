@@ -14,7 +14,9 @@ import numpy as np
 from performer.flow import F32, frozen_array
 from performer.generators.checkpoint import Checkpoint
 
-LEARNING_RATE_FACTOR = 0.01  # the mapping trains a hundred times slower, so its stored weights are 100 times the effective
+LEARNING_RATE_FACTOR = (
+    0.01  # the mapping trains a hundred times slower, so its stored weights are 100 times the effective
+)
 LEAK = 0.2
 
 

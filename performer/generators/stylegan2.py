@@ -83,7 +83,9 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     try:
         channels = {r: tensors[f"synthesis.b{r}.conv1.bias"].shape[0] for r in resolutions}
     except KeyError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error} is missing; expected StyleGAN2 blocks 4..{resolutions[-1]}") from None
+        raise CheckpointError(
+            f"{checkpoint.path}: {error} is missing; expected StyleGAN2 blocks 4..{resolutions[-1]}"
+        ) from None
     return fill(StyleGan2(channels, w_dim=checkpoint.sizes.w_dim), checkpoint, renamed)
 
 

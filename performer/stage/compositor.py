@@ -19,6 +19,7 @@ from typing import Any
 import moderngl
 import numpy as np
 
+from performer import resources
 from performer.flow import U8, Frame, Image, Params, Tick
 from performer.params import Param, ParamTable
 from performer.stage.chain import Canvas, Effect, full_screen_corners
@@ -29,9 +30,8 @@ from performer.stage.picture import Picture
 
 log = logging.getLogger(__name__)
 
-SHADERS = Path(__file__).resolve().parents[2] / "shaders"
-FRAME_SHADER = SHADERS / "frame.fs"
-DEFAULT_EFFECTS = (SHADERS / "feedback.fs", SHADERS / "grade.fs")
+FRAME_SHADER = resources.SHADERS / "frame.fs"
+DEFAULT_EFFECTS = (resources.SHADERS / "feedback.fs", resources.SHADERS / "grade.fs")
 SOFTWARE_LINES = 360  # height of the internal picture on a software renderer, px
 
 # What remains when a shader fails: the picture, stretched, or the picture as it comes.

@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from performer.audio.features import column, feature_names
-from performer.choreography.motion import MOTIONS, Anatomy, breath, spline
+from performer.choreography.motion import MOTIONS, Anatomy, breath, motion_params, spline
 from performer.choreography.plan import Cue, Length, Memory, Plan
 from performer.choreography.routes import Route
 from performer.choreography.transport import Transport
 from performer.flow import AudioEvent, AudioEventKind, AudioFeatures, ControlEvent, Tick, frozen_array
 from performer.params import Controls, Param, ParamTable, base_params, reduce
-from performer.choreography.motion import motion_params
 
 FPS = 40
 
@@ -55,7 +54,9 @@ def tick_at(frame: int, *, fps: float = FPS) -> Tick:
     return Tick(frame, at_s, 1 / fps, at_s * 2.0, at_s)
 
 
-def played(plan: Plan, frames: int, *, memory: Memory | None = None, features=None, events=None, controls=None, fps=FPS):
+def played(
+    plan: Plan, frames: int, *, memory: Memory | None = None, features=None, events=None, controls=None, fps=FPS
+):
     """(memory, [params], [latents]) of the first frames."""
     memory = memory or plan.enter(0, at_s=0.0, beat=0.0)
     controls = controls or (lambda frame: Controls.none(plan.table))

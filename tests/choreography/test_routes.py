@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from performer.choreography.routes import CURVES, Route, RouteMemory, followed, merged, problems, shaped, sources, struck
+from performer.choreography.routes import (
+    CURVES,
+    Route,
+    RouteMemory,
+    followed,
+    merged,
+    problems,
+    shaped,
+    sources,
+    struck,
+)
 from performer.params import ParamTable, base_params
 
 TABLE = ParamTable(base_params())
@@ -74,9 +84,7 @@ def test_range_inversion_and_amount():
     assert shaped(route(invert=True), 0.25) == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize(
-    ("mode", "expected"), [("add", 0.8), ("mul", 0.15), ("max", 0.5), ("replace", 0.3)]
-)
+@pytest.mark.parametrize(("mode", "expected"), [("add", 0.8), ("mul", 0.15), ("max", 0.5), ("replace", 0.3)])
 def test_modes(mode, expected):
     before = 0.5
     assert merged(route(mode=mode), before, 0.3, master=1.0) == pytest.approx(expected)

@@ -89,7 +89,15 @@ def events_until(hands: Hands, until, *, seconds: float = 5.0) -> list:
 
 
 def state(**changes) -> ShowState:
-    base = {"values": TABLE.defaults(), "cue": 0, "beat": 1.5, "bpm": 120.0, "fps": 36.0, "frame_p99_ms": 30.0, "latency_ms": 50.0}
+    base = {
+        "values": TABLE.defaults(),
+        "cue": 0,
+        "beat": 1.5,
+        "bpm": 120.0,
+        "fps": 36.0,
+        "frame_p99_ms": 30.0,
+        "latency_ms": 50.0,
+    }
     return ShowState(**(base | changes))
 
 
@@ -147,7 +155,13 @@ def test_a_subscriber_gets_everything_then_features_and_state(hands, peer, featu
     features.publish(record)
     hands.publish(state(cue=0))
     peer.send("/perf/sys/subscribe")
-    wanted = {"/perf/audio/mix/bass/level", "/perf/cue/current", "/perf/sys/fps", "/perf/transport/beat", "/perf/macro/1"}
+    wanted = {
+        "/perf/audio/mix/bass/level",
+        "/perf/cue/current",
+        "/perf/sys/fps",
+        "/perf/transport/beat",
+        "/perf/macro/1",
+    }
     got = peer.heard(until=lambda got: wanted <= set(got))
     assert got["/perf/audio/mix/bass/level"][-1] == 0.625
     assert got["/perf/cue/current"] == ["1"]

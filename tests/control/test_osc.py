@@ -135,7 +135,9 @@ def test_two_surfaces_press_apart():
     assert len(board.presses) == 2
 
 
-@pytest.mark.parametrize("datagram", [message("/perf/cue/go"), message("/perf/cue/go", None), b"/perf/cue/go\0\0\0\0,I\0\0"])
+@pytest.mark.parametrize(
+    "datagram", [message("/perf/cue/go"), message("/perf/cue/go", None), b"/perf/cue/go\0\0\0\0,I\0\0"]
+)
 def test_triggers_fire_without_a_value(datagram, caplog):
     caplog.set_level(logging.CRITICAL)
     board = Board()

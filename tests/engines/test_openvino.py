@@ -11,8 +11,8 @@ import torch
 from performer.clock import SystemClock
 from performer.engines import cache
 from performer.engines.openvino import HINTS, OpenVinoEngine, compiled_model, converted
-from performer.generators.network import SignalNetwork
 from performer.generators import family
+from performer.generators.network import SignalNetwork
 from tests.conftest import EMBRYO, small_stylegan2
 
 

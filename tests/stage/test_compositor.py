@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from performer import resources
 from performer.flow import Image, Params, Tick
-from performer.stage.compositor import DEFAULT_EFFECTS, SHADERS, effect_params
+from performer.stage.compositor import DEFAULT_EFFECTS, effect_params
 from performer.stage.hud import HudMessage, HudState
 from performer.stage.outputs import still
 from performer.stage.outputs.still import StillWriter
@@ -126,6 +127,7 @@ def test_trails_last_as_long_at_any_frame_rate() -> None:
     for fps in (30.0, 60.0):
         rig = Rig()
         rig.set(**{"feedback.amount": 1.0, "feedback.trail": 0.5, "feedback.middle": 1.0, "feedback.zoom": 0.0})
+
         def show(pixels: np.ndarray, frame: int, rig: Rig = rig, fps: float = fps) -> np.ndarray:
             tick = Tick(frame, frame / fps, 1 / fps, 0.0, 0.0)
             rig.stage.show(Image(pixels, frame, 0.0, 0.0), Params(rig.values), tick)
@@ -193,7 +195,7 @@ def test_the_display_may_change_its_size(rig: Rig) -> None:
 
 def test_an_effect_that_does_not_compile_is_left_out_and_announced(write_effect) -> None:
     bad = write_effect('/*{"INPUTS": []}*/\n\nvoid main() {\n  gl_FragColor = nonsense;\n}\n')
-    rig = Rig(effects=(bad, SHADERS / "grade.fs", bad))
+    rig = Rig(effects=(bad, resources.SHADERS / "grade.fs", bad))
     assert np.abs(rig.show(flat(200, 40, 40))[MIDDLE] - np.array((200, 40, 40))).max() <= 2
     (warning,) = rig.stage.warnings
     assert "probe.fs" in warning and "0:4(" in warning, "the line is that of the user's file"

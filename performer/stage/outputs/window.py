@@ -143,9 +143,7 @@ class Window:
             place = self._windowed
         glfw.set_window_attrib(self._window, glfw.DECORATED, not self._fullscreen)
         glfw.set_window_attrib(self._window, glfw.FLOATING, self._fullscreen)
-        glfw.set_input_mode(
-            self._window, glfw.CURSOR, glfw.CURSOR_HIDDEN if self._fullscreen else glfw.CURSOR_NORMAL
-        )
+        glfw.set_input_mode(self._window, glfw.CURSOR, glfw.CURSOR_HIDDEN if self._fullscreen else glfw.CURSOR_NORMAL)
         glfw.set_window_pos(self._window, *place[:2])
         glfw.set_window_size(self._window, *place[2:])
 

@@ -1,0 +1,74 @@
+# performer: `make show` plays, `make test` tests. Both install what is missing first, on Debian and Ubuntu.
+# ARGS are handed on: make show ARGS="--input --fullscreen"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHOW_PACKAGES := libportaudio2 libegl1 libgl1 libgl1-mesa-dri
+TEST_PACKAGES := xvfb xdotool pulseaudio pulseaudio-utils libasound2-plugins
+
+.PHONY: show test venv venv-test system-show system-test lint types wheel-test clean
+
+show: venv
+	$(BIN)/performer play $(ARGS)
+
+test: venv-test lint
+	$(BIN)/python -m pytest $(ARGS)
+	$(MAKE) wheel-test
+
+venv: $(VENV)/.installed
+
+venv-test: system-test $(VENV)/.installed-test
+
+$(VENV)/.installed: pyproject.toml constraints.txt | system-show
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "performer needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Debian's Python comes without venv; the rest is what sound and OpenGL need. Asks for root only where something lacks.
+define install_missing
+	@if command -v dpkg-query >/dev/null; then \
+	  missing=$$(for package in $(1); do \
+	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	  $(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	  if [ -n "$$missing" ]; then \
+	    sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	    echo "installing" $$missing; \
+	    $$sudo apt-get update && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
+	  fi; \
+	else \
+	  echo "not Debian or Ubuntu: see README.md, 'Install', for what your system needs besides Python"; \
+	fi
+endef
+
+system-show:
+	$(call install_missing,$(SHOW_PACKAGES))
+
+system-test: system-show
+	$(call install_missing,$(TEST_PACKAGES))
+
+lint: venv-test
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+# Not a part of `make test`: pyright fetches itself from the npm registry, which a test must not depend on.
+types: venv-test
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The same tests against the wheel, away from the checkout, so that a file the wheel forgot is missed here.
+wheel-test: venv-test
+	rm -rf build/wheel build/site build/away
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
+	$(BIN)/python -m pip install --no-deps --target build/site build/wheel/*.whl
+	mkdir -p build/away && cp -r tests docs README.md pyproject.toml build/away/
+	cd build/away && PERFORMER_TEST_WHEEL=$(CURDIR)/build/site PYTHONPATH=$(CURDIR)/build/site \
+	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
+
+clean:
+	rm -rf build dist $(VENV)
