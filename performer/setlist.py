@@ -6,7 +6,7 @@ Thread: main, before the show.
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from performer import params as parameters
 from performer import resources
 from performer.audio.features import feature_names
-from performer.audio.source import SourceError, SourceSpec, VoiceSpec, check_source
+from performer.audio.source import SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
 from performer.choreography import routes as routing
 from performer.choreography.motion import Anatomy, motion_params
 from performer.choreography.plan import Cue, Length, Plan
@@ -30,6 +30,10 @@ from performer.stage.isf import IsfError, params_of
 SCHEMA = 1
 DEMO = "first-light"  # the setlist of `performer play` without a name
 DEFAULT_SHADERS = ["feedback", "grade"]
+
+
+Next = Literal["hold", "follow", "loop"]
+_CHOICES = {"next": get_args(Next), "source": get_args(SourceKind)}
 
 
 class SetlistError(Refused):
@@ -66,13 +70,13 @@ class _CueFile(msgspec.Struct, forbid_unknown_fields=True):
     seed: int | None = None
     fade: float | str = 4.0
     duration: float | str | None = None
-    next: Literal["hold", "follow", "loop"] = "hold"
+    next: Next = "hold"
     params: dict[str, Any] = {}
     route: list[_RouteFile] = []
 
 
 class _AudioFile(msgspec.Struct, forbid_unknown_fields=True):
-    source: Literal["device", "file", "silence", "tone"] = "device"
+    source: SourceKind = "device"
     file: str = ""
     device: str = ""
     host_api: str = ""
@@ -241,6 +245,9 @@ def _read(path: Path) -> _SetlistFile:
         sentence, _, where = str(error).partition(" - at `$.")
         where = where.rstrip("`") or "top level"
         found = _at(content, where)
+        choices = _CHOICES.get(where.rpartition(".")[2])
+        if sentence.startswith("Invalid enum") and choices:
+            sentence = f"expected one of: {', '.join(choices)}"
         value = f"{found!r}; " if found is not None else ""
         raise SetlistError([f"{path}: {where}: {value}{sentence[:1].lower()}{sentence[1:]}"]) from None
 

@@ -270,7 +270,7 @@ class _Features:
         return [self._encoders[voice][column](float(values[voice, column])) for voice, column in moved]
 
 
-def _message(address: str, args: list[object]) -> bytes:
+def _message(address: str, args: list[str]) -> bytes:
     builder = OscMessageBuilder(address)
     for arg in args:
         builder.add_arg(arg)

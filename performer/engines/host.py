@@ -107,7 +107,8 @@ class EngineHost:
         if self._rebuilds > REBUILDS and len(self._candidates) > 1:
             self._candidates = self._candidates[1:]
             self._rebuilds = 0
-        said = f"engine {failed.name} failed ({failed.failure}); the picture is held while {self._candidates[0].name} is built"
+        next_name = self._candidates[0].name
+        said = f"engine {failed.name} failed ({failed.failure}); the picture is held while {next_name} is built"
         self._notices.say(said, at_s=self._clock.now_s(), severe=True)
 
         def rebuild() -> None:

@@ -194,7 +194,7 @@ def _head(rng: np.random.Generator, channels: int) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Write the embryo."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Write the embryo, bit for bit as it is in checkpoints/.")
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     embryo = checkpoint_of(tensors())

@@ -39,8 +39,9 @@ class SignalNetwork(nn.Module):
 
 def rgba(generator: nn.Module, ws: Tensor, noise: Tensor) -> Tensor:  # [N, R, R, 4]
     """The picture channels-last with alpha 1, by the family's own fast form where it has one."""
-    if hasattr(generator, "forward_rgba"):
-        return generator.forward_rgba(ws, noise)
+    fast = getattr(generator, "forward_rgba", None)
+    if fast is not None:
+        return fast(ws, noise)
     image = generator(ws, noise).permute(0, 2, 3, 1)
     return torch.cat([image, torch.ones_like(image[..., :1])], dim=-1)
 

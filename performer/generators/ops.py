@@ -92,10 +92,7 @@ class StyledConv(nn.Module):
         q = self.weight.square().sum(dim=(2, 3))  # [O, I]; a constant, folded by every compiler
         d = torch.rsqrt(s.square() @ q.t() + 1e-8)
         x = (x * s[:, None, None, :]).permute(0, 3, 1, 2)
-        if self.up == "fir":
-            x = conv_up_fir(x, self.weight)
-        else:
-            x = F.conv2d(x, self.weight, padding=1)
+        x = conv_up_fir(x, self.weight) if self.up == "fir" else F.conv2d(x, self.weight, padding=1)
         if self.up == "bilinear":
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         x = x.permute(0, 2, 3, 1) * d[:, None, None, :]

@@ -1,0 +1,152 @@
+"""Setlists: what is right plays, what is wrong is named with its place, and all of it at once."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from performer import resources
+from performer import setlist as setlists
+from performer.choreography.plan import Length
+from performer.setlist import SetlistError
+
+GOOD = """
+schema = 1
+name = "Test"
+species = "embryo"
+seed = 4
+[audio]
+source = "silence"
+[voices]
+drums = [1, 2]
+bass = [3]
+[osc]
+"/chan1" = "macro.1"
+"/td/speed" = "walk.speed/norm"
+[params]
+walk.speed = 0.5
+[[route]]
+name = "kick"
+from = "drums.bass.hit"
+to = "latent.coarse"
+[[cue]]
+id = "010"
+name = "one"
+fade = "2 bars"
+duration = 12
+next = "follow"
+params = { "walk.speed" = 0.25, breathe = { depth = 0.5 } }
+[[cue]]
+id = "020"
+seed = 9
+[[cue.route]]
+from = "bass.level"
+to = "frame.zoom"
+""".replace('"bass.level"', '"bass.bass.level"')
+
+
+def load(tmp_path, text: str):
+    path = tmp_path / "show.toml"
+    path.write_text(text)
+    return setlists.load(path)
+
+
+def refusal(tmp_path, text: str) -> str:
+    with pytest.raises(SetlistError) as caught:
+        load(tmp_path, text)
+    return str(caught.value)
+
+
+def test_a_good_setlist_is_resolved(tmp_path):
+    show = load(tmp_path, GOOD)
+    table, (one, two) = show.table, show.cues
+    assert (one.id, one.fade, one.duration, one.next) == ("010", Length(8.0, in_beats=True), Length(12.0), "follow")
+    assert (two.fade, two.seed, one.seed) == (Length(4.0), 9, 4)
+    speed = table.row("walk.speed")
+    assert (one.values[speed], two.values[speed]) == (0.25, 0.5)
+    assert one.values[table.row("breathe.depth")] == 0.5 and one.named[speed] and not two.named[speed]
+    assert [route.name for route in one.routes] == ["kick"]
+    assert [route.name for route in two.routes] == ["kick", "020-1"]
+    assert "route.kick" in table and "route.020-1" in table
+    assert [voice.name for voice in show.voices] == ["drums", "bass"]
+    assert show.osc == {"/chan1": "macro.1", "/td/speed": "walk.speed/norm"}
+    assert show.plan().anatomy.num_ws == 12
+
+
+def test_every_bundled_setlist_is_good():
+    names = sorted(path.stem for path in resources.SETLISTS.glob("*.toml"))
+    assert setlists.DEMO in names
+    for name in names:
+        show = setlists.load(setlists.locate(name), check_devices=False)
+        assert np.isfinite(show.cues[0].values).all()
+
+
+def test_bundled_music_has_its_licence():
+    text = (resources.SETLISTS / "music" / "LICENCES.md").read_text()
+    music = [path.name for path in (resources.SETLISTS / "music").iterdir() if path.suffix != ".md"]
+    assert music and all(name in text for name in music)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("fade =", "fede ="), r"cue[0].fede: unknown key (did you mean 'fade'?)"),
+        (('species = "embryo"', 'species = "embrio"'), r"species: 'embrio' not found; expected a .safetensors file or one of: embryo"),
+        (("[params]", "[paramz]"), r"paramz: unknown key (did you mean 'params'?)"),
+        (('"walk.speed" = 0.25', '"walk.sped" = 0.25'), r"params.walk.sped: no such parameter (did you mean 'walk.speed'?)"),
+        (('"walk.speed" = 0.25', '"walk.speed" = 99'), r"params.walk.speed: 99; expected 0 to 4 hz"),
+        (('"walk.speed" = 0.25', '"walk.speed" = "fast"'), r"params.walk.speed: 'fast'; expected a number (0 to 4 hz)"),
+        (('"walk.speed" = 0.25', '"cue.go" = 1'), r"params.cue.go: is a command"),
+        (('"2 bars"', '"2 bats"'), r"""fade: '2 bats'; expected seconds (a number) or beats"""),
+        (("duration = 12", "duration = -1"), r"duration: -1"),
+        (("duration = 12\n", ""), r"next: 'follow' needs an end"),
+        (('next = "follow"', 'next = "jump"'), r"cue[0].next: 'jump'; expected one of: hold, follow, loop"),
+        (('from = "drums.bass.hit"', 'from = "drum.bass.hit"'), r"route[0].from: 'drum.bass.hit' is no source (did you mean 'drums.bass.hit'?)"),
+        (('to = "latent.coarse"', 'to = "latent.course"'), r"route[0].to: 'latent.course' is no parameter (did you mean 'latent.coarse'?)"),
+        (('to = "latent.coarse"', 'to = "cue.go"'), 'route[0].mode: \'cue.go\' is a command; expected mode = "trigger"'),
+        (('id = "020"', 'id = "010"'), r"id: '010' is the id of cue[0] too"),
+        (("drums = [1, 2]", "drums = [0, 2]"), r"voices.drums: [0, 2]; channels are numbered from 1"),
+        (('"macro.1"', '"makro.1"'), r"'makro.1' is no parameter (did you mean 'macro.1'?)"),
+        (("schema = 1", "schema = 7"), r"schema: 7; expected 1"),
+        (('source = "silence"', 'source = "file"\nfile = "nothing.flac"'), r"audio.file: 'nothing.flac' not found"),
+        (("seed = 4", 'seed = "four"'), r"seed: 'four'; expected `int`, got `str`"),
+        (("[[cue]]", "[[scene]]"), r"scene: unknown key"),
+        (('name = "Test"', 'name = "Test'), r"not TOML"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_place_and_remedy(tmp_path, change, expected):
+    assert change[0] in GOOD
+    text = refusal(tmp_path, GOOD.replace(*change))
+    assert expected in text
+    assert all(line.startswith(str(tmp_path / "show.toml")) for line in text.splitlines())
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    text = GOOD.replace('"walk.speed" = 0.25', '"walk.sped" = 0.25').replace("embryo", "embrio").replace("2 bars", "x")
+    assert len(refusal(tmp_path, text).splitlines()) == 3
+
+
+def test_a_truncated_species_is_refused(tmp_path):
+    whole = (resources.CHECKPOINTS / "embryo.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:50_000])
+    assert "cut.safetensors: not a whole safetensors file" in refusal(tmp_path, GOOD.replace('"embryo"', '"cut"'))
+
+
+def test_a_file_that_is_not_audio_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("these are words")
+    text = refusal(tmp_path, GOOD.replace('source = "silence"', 'source = "file"\nfile = "notes.txt"'))
+    assert "audio" in text and "notes.txt" in text
+
+
+def test_a_setlist_finds_what_lies_beside_it(tmp_path):
+    shutil.copy(resources.CHECKPOINTS / "embryo.safetensors", tmp_path / "mine.safetensors")
+    shutil.copy(resources.SHADERS / "grade.fs", tmp_path / "mygrade.fs")
+    text = GOOD.replace('"embryo"', '"mine"').replace("[audio]", 'shaders = ["mygrade"]\n[audio]', 1)
+    show = load(tmp_path, text)
+    assert show.checkpoint.path == tmp_path / "mine.safetensors"
+    assert "mygrade.exposure" in show.table and "feedback.amount" not in show.table
+
+
+def test_an_unknown_setlist_lists_the_bundled_ones():
+    with pytest.raises(SetlistError, match=r"nowhere: no such setlist.*first-light"):
+        setlists.locate("nowhere")
