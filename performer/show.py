@@ -26,7 +26,7 @@ from performer.stage.hud import HudMessage, HudState
 from performer.stage.keys import StageAction, events_of
 from performer.stage.outputs.output import Display, Output
 
-SOFTWARE_FPS = 36.0  # what two cores hold at 1280x720 with every image new (docs/performance.md)
+SOFTWARE_FPS = 32.0  # what two cores hold at 1280x720 with every image new (docs/performance.md)
 UNKNOWN_REFRESH_FPS = 60.0
 REPORT_S = 0.2  # how often figures are renewed and rooms asked how they are: nobody reads faster
 CLIP_SHOWN_S = 2.0
