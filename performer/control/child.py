@@ -266,7 +266,7 @@ class _Features:
             return []
         values = record["values"]
         moved = np.argwhere(~(np.abs(values - self._sent) < self._LEAST_CHANGE))
-        self._sent[:] = values
+        self._sent[moved[:, 0], moved[:, 1]] = values[moved[:, 0], moved[:, 1]]
         return [self._encoders[voice][column](float(values[voice, column])) for voice, column in moved]
 
 
