@@ -21,6 +21,8 @@ def find(name: str, *, beside: Path, bundled: Path, suffix: str) -> Path | None:
 
     `suffix` is added where the name has none. None where there is no such file.
     """
+    if not name.strip("./\\ "):
+        return None
     given = Path(name).expanduser()
     names = [given, given.with_name(given.name + suffix)]
     for folder in (beside, bundled):

@@ -171,9 +171,9 @@ class Plan:
         for press in presses:
             index = memory.current.index
             if press.param == "cue.go":
-                memory = self._going(memory, min(index + 1, len(self.cues) - 1), tick)
+                memory = self._stepped(memory, min(index + 1, len(self.cues) - 1), tick)
             elif press.param == "cue.prev":
-                memory = self._going(memory, max(index - 1, 0), tick)
+                memory = self._stepped(memory, max(index - 1, 0), tick)
             elif press.param == "cue.goto":
                 wanted = [i for i, cue in enumerate(self.cues) if press.text in (cue.id, cue.name)]
                 if wanted:
@@ -185,16 +185,18 @@ class Plan:
         if cue.duration is not None and cue.next != "hold" and not memory.is_panicked:
             done = cue.duration.elapsed(since_s=state.started_s, since_beat=state.started_beat, tick=tick)
             if done >= 1.0:
-                after = state.index + 1
-                if after == len(self.cues):
-                    after = 0 if cue.next == "loop" else state.index
-                if cue.next == "loop" or after != state.index:
-                    memory = self._going(memory, 0 if cue.next == "loop" else after, tick)
+                if cue.next == "loop":
+                    memory = self._going(memory, 0, tick)
+                elif state.index + 1 < len(self.cues):
+                    memory = self._going(memory, state.index + 1, tick)
         return memory
 
-    def _going(self, memory: Memory, index: int, tick: Tick) -> Memory:
+    def _stepped(self, memory: Memory, index: int, tick: Tick) -> Memory:
         if index == memory.current.index and len(self.cues) > 1 and not memory.is_panicked:
             return memory  # the last cue stays when the hand asks for more
+        return self._going(memory, index, tick)
+
+    def _going(self, memory: Memory, index: int, tick: Tick) -> Memory:
         begun = self._begun(index, at_s=tick.photon_s, beat=tick.beat)
         return replace(memory, current=begun, previous=memory.current, is_panicked=False)
 

@@ -197,7 +197,7 @@ class ControlLoop:
 
     def _dump(self) -> list[bytes]:
         values = self._values()
-        return [
+        return self._cue_messages() + [
             float_message(self._job.table.address(param, prefix=self._job.prefix))(float(values[row]))
             for row, param in enumerate(self._job.table.params)
             if param.kind not in (Kind.TRIGGER, Kind.TEXT)
@@ -237,10 +237,16 @@ class ControlLoop:
         cue = int(state["cue"])
         if cue != self._sent_cue:
             self._sent_cue = cue
-            cue_id, name = self._job.cues[cue]
-            datagrams.append(_message(f"{prefix}/cue/current", [cue_id]))
-            datagrams.append(_message(f"{prefix}/cue/name", [name]))
+            datagrams += self._cue_messages()
         return datagrams
+
+    def _cue_messages(self) -> list[bytes]:
+        """Which cue plays; nothing before the first frame."""
+        state = self._job.state.read()
+        if state is None:
+            return []
+        cue_id, name = self._job.cues[int(state["cue"])]
+        return [_message(f"{self._job.prefix}/cue/current", [cue_id]), _message(f"{self._job.prefix}/cue/name", [name])]
 
     def _post(self, target: tuple[str, int], datagram: bytes) -> None:
         with contextlib.suppress(OSError):  # a target that is gone must not hold up the others

@@ -164,6 +164,12 @@ def test_what_follows_a_duration(next_, expected):
     assert seen == expected
 
 
+def test_the_first_of_several_cues_can_loop_by_itself():
+    plan = plan_of({"duration": Length(1.0), "next": "loop"}, {})
+    memory, _, _ = played(plan, 2 * FPS + FPS // 2)
+    assert (memory.current.index, memory.current.started_s) == (0, 2.0)
+
+
 def test_a_duration_in_beats_follows_the_beat():
     plan = plan_of({"duration": Length(4, in_beats=True), "next": "follow"}, {})  # 2 beats a second
     memory, _, _ = played(plan, 2 * FPS)
