@@ -14,40 +14,48 @@ import contextlib
 import multiprocessing
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-import soundfile
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when run by its path
 
-from benchmarks import report
-from performer import resources
+from benchmarks import report, rig
+from performer import setlist as setlists
 from performer.audio.source import SourceSpec
 from performer.control.osc import float_message
-from performer.play import PlayOptions, prepare
+from performer.show import Show
 from tests.rig.pulse import PulseServer
-from tests.rig.xvfb import xvfb
 
 SLICE_S = 10.0  # of the flood: so long with it, so long without
-MUSIC = resources.SETLISTS / "music" / "itchidan_the_laundry_room.ogg"
+ADDRESSES = 100
+FLOODED = [f"macro.{n}" for n in range(1, 9)] + [f"route.flood-{n}" for n in range(1, ADDRESSES - 7)]
+# Routes that move nothing, for the sake of their parameters: the flood shall hit knobs, not strangers.
+IDLE_ROUTE = """
+[[route]]
+name = "flood-{n}"
+from = "breathe"
+to = "macro.8"
+amount = 0.0
+"""
 
 
-def flood(port: int, per_s: int, is_on: Any, sent: Any) -> None:
-    """Send `per_s` messages a second to 100 addresses while `is_on`; count them in `sent`."""
+def flood(port: int, per_s: int, is_on: Any, sent: Any, last: Any) -> None:
+    """Send `per_s` messages a second to 100 addresses while `is_on`; count them in `sent`, keep each one's last value."""
     target = ("127.0.0.1", port)
-    names = [f"macro/{n}" for n in range(1, 9)] + [f"stranger/{n}" for n in range(92)]
-    encoders = [float_message(f"/perf/{name}") for name in names]
+    encoders = [float_message(f"/perf/{name.replace('.', '/')}") for name in FLOODED]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         tick, start = 0, time.monotonic()
         while is_on.value >= 0:
             tick += 1
             if is_on.value:
                 for k in range(per_s // 60):
-                    out.sendto(encoders[k % 100]((tick % 100) / 100), target)
+                    last[k % ADDRESSES] = (tick * 7 + k) % 100 / 100
+                    out.sendto(encoders[k % ADDRESSES](last[k % ADDRESSES]), target)
                 sent.value += per_s // 60
             time.sleep(max(start + tick / 60 - time.monotonic(), 0))
 
@@ -67,38 +75,33 @@ def main() -> None:
     parser.add_argument("--file", action="store_true", help="play the music from its file instead of capturing it")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    width, height = (int(side) for side in options.size.split("x"))
     context = report.machine()
 
     with contextlib.ExitStack() as stack:
-        source = SourceSpec(kind="file", path=str(MUSIC), audible=False)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        source = SourceSpec(kind="file", path=str(rig.MUSIC), audible=False)
         if not options.file:
-            samples, rate = soundfile.read(MUSIC, dtype="float32", always_2d=True)
-            pulse = stack.enter_context(PulseServer())
-            loops = int((options.seconds + options.warm_up) / (len(samples) / rate)) + 2
-            pulse.play(np.concatenate([samples] * loops), rate)
+            music = rig.Music(folder, seconds=options.seconds + options.warm_up)
+            music.play_into(stack.enter_context(PulseServer()))
             source = SourceSpec(kind="device")
-        if not options.headless:
-            stack.enter_context(xvfb(size_px=(width, height)))
-        port = _free_port()
-        show = prepare(
-            PlayOptions(
-                setlist=options.setlist,
+        setlist = options.setlist
+        if options.osc:
+            setlist = str(_with_idle_routes(options.setlist, folder))
+        show = stack.enter_context(
+            rig.show_of(
+                setlist,
+                size_px=rig.parsed_size(options.size),
                 audio=source,
                 headless=options.headless,
-                size_px=(width, height),
                 fps=options.fps,
                 hud=options.hud,
-                osc_host="127.0.0.1",
-                osc_port=port,
-            ),
-            announce=lambda text: print(text, file=sys.stderr),
+            )
         )
-        stack.callback(show.close)
         spawn = multiprocessing.get_context("spawn")
-        is_on, sent = spawn.Value("i", 0), spawn.Value("q", 0)
+        is_on, sent, last = spawn.Value("i", 0), spawn.Value("q", 0), spawn.Array("d", ADDRESSES, lock=False)
         if options.osc:
-            sender = spawn.Process(target=flood, args=(port, options.osc, is_on, sent), daemon=True)
+            arguments = (show.hands.port, options.osc, is_on, sent, last)
+            sender = spawn.Process(target=flood, args=arguments, daemon=True)
             sender.start()
 
         process = psutil.Process()
@@ -138,12 +141,14 @@ def main() -> None:
             "sound": show.ears.status().detail,
         }
         if options.osc:
-            time.sleep(0.5)
+            show.frame_intervals_s = None
+            show.run(seconds=0.5)
             figures["osc"] = {
                 "per_s": options.osc,
                 "sent": sent.value,
                 "received": show.hands.status().received,
                 "lost": sent.value - show.hands.status().received,
+                "wrong_last_values": _wrong(show, last),
                 "frame_p99_ms_without": report.percentiles((1e3 * each for each in slices[False]), 99)["p99"],
                 "frame_p99_ms_with": report.percentiles((1e3 * each for each in slices[True]), 99)["p99"],
             }
@@ -182,10 +187,18 @@ def _cpu_s(process: psutil.Process) -> float:
     return total
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _with_idle_routes(setlist: str, folder: Path) -> Path:
+    """A copy of `setlist` with a parameter for every address of the flood."""
+    path = folder / "flood.toml"
+    routes = "".join(IDLE_ROUTE.format(n=n) for n in range(1, ADDRESSES - 7))
+    path.write_text(setlists.locate(setlist).read_text(encoding="utf-8") + routes, encoding="utf-8")
+    return path
+
+
+def _wrong(show: Show, last: Any) -> int:
+    """How many of the flooded parameters do not hold the value that was sent last."""
+    held = np.array([show.params.values[show.table.row(name)] for name in FLOODED])
+    return int((np.abs(held - np.array(last[:])) > 1e-6).sum())
 
 
 if __name__ == "__main__":

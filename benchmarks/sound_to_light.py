@@ -21,15 +21,13 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when run by its path
 
-from benchmarks import report
+from benchmarks import report, rig
 from performer.audio.source import SourceSpec
 from performer.flow import AudioEventKind, Frame
-from performer.play import PlayOptions, prepare
 from performer.show import Show
 from tests.rig.pulse import PulseServer
-from tests.rig.xvfb import xvfb
 
 RATE_HZ = 44100
 LEAST_CHANGE = 1.0  # mean grey levels over the probe; a still picture changes by exactly 0
@@ -133,7 +131,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    width, height = (int(side) for side in options.size.split("x"))
     context = report.machine()
     target, amount = PATHS[options.path]
 
@@ -141,20 +138,16 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "click.toml").write_text(SETLIST.format(target=target, amount=amount))
         stack.enter_context(PulseServer(rate_hz=RATE_HZ))
-        if not options.headless:
-            stack.enter_context(xvfb(size_px=(width, height)))
-        show = prepare(
-            PlayOptions(
-                setlist=str(folder / "click.toml"),
+        show = stack.enter_context(
+            rig.show_of(
+                str(folder / "click.toml"),
+                size_px=rig.parsed_size(options.size),
                 audio=SourceSpec(kind="device"),
                 headless=options.headless,
-                size_px=(width, height),
                 fps=options.fps,
-                osc_port=0,
-            ),
-            announce=lambda text: print(text, file=sys.stderr),
+                osc=False,
+            )
         )
-        stack.callback(show.close)
         onsets: list[tuple[float, float]] = []  # (of the sound, when the show had it)
         drain = show.ears.drain
 
@@ -195,7 +188,7 @@ def main() -> None:
 def _figures(clicks_s: np.ndarray, changes_s: np.ndarray, onsets: list[tuple[float, float]]) -> dict[str, Any]:
     """Match clicks with changed frames and onsets."""
     heard_s = np.array([at_s for at_s, _ in onsets])
-    latencies, hearing, missed, doubled = [], [], 0, 0
+    latencies, arriving, hearing, showing, missed, doubled = [], [], [], [], 0, 0
     for click_s in clicks_s:
         after = changes_s[(changes_s > click_s) & (changes_s < click_s + LATE_S)]
         if after.size:
@@ -205,17 +198,21 @@ def _figures(clicks_s: np.ndarray, changes_s: np.ndarray, onsets: list[tuple[flo
         near = np.flatnonzero((heard_s > click_s - 0.1) & (heard_s < click_s + LATE_S))
         doubled += max(len(near) - 1, 0)
         if near.size:
-            hearing.append((onsets[near[0]][1] - click_s) * 1e3)
+            at_s, drained_s = onsets[near[0]]
+            arriving.append((at_s - click_s) * 1e3)
+            hearing.append((drained_s - at_s) * 1e3)
+            if after.size:
+                showing.append((after[0] - drained_s) * 1e3)
     return {
         "latency_ms": report.percentiles(latencies, 50, 95, 99),
         "missed": missed,
         "doubled": doubled,
         "clicks": len(clicks_s),
         "onsets": len(onsets),
-        "parts_ms": {
-            "click handed over to onset in the frame (server, capture, analysis, wait)": report.percentiles(
-                hearing, 50, 95
-            )
+        "parts_ms": {  # they follow each other, and add up to the whole click by click
+            "handed over to converter (the sound server)": report.percentiles(arriving, 50, 95),
+            "converter to frame (block, analysis, waiting for the frame)": report.percentiles(hearing, 50, 95),
+            "frame to display (engine, drawing)": report.percentiles(showing, 50, 95),
         },
     }
 

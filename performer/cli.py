@@ -16,12 +16,20 @@ from rich.logging import RichHandler
 from performer.refusal import Refused
 
 REFUSED = 2  # exit status: nothing was played, and the message says why
+LEAST_PX, MOST_PX = 16, 16384  # of a side: what OpenGL implementations make at most
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def _announce(text: str) -> None:
     _console.print(text, markup=False)
+
+
+def _within(option: str, value: float | None, low: float, high: float, unit: str) -> None:
+    """Refuse a number outside its range; NaN lies outside every range."""
+    if value is not None and not low <= value <= high:
+        span = f"{low:g} to {high:g}" if high < float("inf") else f"{low:g} or more"
+        raise Refused(f"{option} {value:g}: expected {span} {unit}")
 
 
 @dataclass(kw_only=True)
@@ -74,8 +82,16 @@ class Play:
         from performer.play import PlayOptions, play
 
         width, _, height = self.size.partition("x")
-        if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
-            raise Refused(f"--size {self.size}: expected WIDTHxHEIGHT in pixels, such as 1280x720")
+        sides = [int(side) if side.isdecimal() else 0 for side in (width, height)]
+        if not all(MOST_PX >= side >= LEAST_PX for side in sides):
+            raise Refused(
+                f"--size {self.size}: expected WIDTHxHEIGHT, {LEAST_PX} to {MOST_PX} pixels each, such as 1280x720"
+            )
+        _within("--fps", self.fps, 1, 1000, "frames a second")
+        _within("--seconds", self.seconds, 0, float("inf"), "seconds")
+        _within("--osc-port", self.osc_port, 0, 65535, "(0 for no OSC)")
+        if self.file is not None and (self.input or self.device or self.host_api):
+            raise Refused("--file and --input, --device or --host-api: expected one source of sound; leave one out")
         audio = None
         if self.file is not None:
             audio = SourceSpec(kind="file", path=str(self.file))
@@ -85,7 +101,7 @@ class Play:
             setlist=self.setlist,
             audio=audio,
             headless=self.headless,
-            size_px=(int(width), int(height)),
+            size_px=(sides[0], sides[1]),
             fullscreen=self.fullscreen,
             monitor=self.monitor,
             fps=self.fps,
@@ -110,11 +126,14 @@ class Check:
 
     def run(self) -> None:
         from performer import setlist as setlists
+        from performer.play import compile_shaders
 
         path = setlists.locate(self.setlist)
         show = setlists.load(path)
+        compiled = compile_shaders(show)
         _announce(
-            f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {show.audio.name()}"
+            f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {show.audio.name()}, "
+            f"{compiled}"
         )
 
 
@@ -126,6 +145,7 @@ class Doctor:
     """The OSC port to try."""
 
     def run(self) -> None:
+        _within("--osc-port", self.osc_port, 1, 65535, "")
         from performer.doctor import examine, report
 
         findings = examine(osc_port=self.osc_port)

@@ -20,7 +20,6 @@ class FrameMeter:
         self._intervals_s = np.zeros(self._WINDOW)
         self._last_s: float | None = None
         self.frames = 0
-        self.missed = 0  # frames that began more than half a period late, and slots that were skipped
         self._images: deque[tuple[float, int]] = deque(maxlen=64)
 
     def displayed(self, *, at_s: float, images: int) -> float | None:

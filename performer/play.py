@@ -6,6 +6,7 @@ Thread: main.
 import logging
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from performer.engines.host import EngineHost
 from performer.notices import Notices
 from performer.refusal import Refused
 from performer.show import Show
+from performer.stage.compositor import Stage
 from performer.stage.outputs.headless import Headless
 from performer.stage.outputs.output import Display, NoDisplay, Output
 from performer.stage.outputs.still import StillWriter, write_png
@@ -66,6 +68,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
             known = ", ".join(cue.id for cue in setlist.cues)
             raise Refused(f"{path}: no cue {options.cue!r}; expected one of: {known}")
         first_cue = wanted[0]
+    _check_folders(options)
     host = EngineHost(setlist.checkpoint, clock=clock, notices=notices, choice=options.engine)
 
     opened: list[Callable[[], None]] = [host.close]
@@ -134,14 +137,56 @@ def play(options: PlayOptions, *, announce: Callable[[str], None]) -> None:
         announce(f"first light after {show.clock.now_s():.1f} s")
         show.run(seconds=options.seconds)
         if options.snapshot is not None:
-            write_png(options.snapshot, show.stage.read_pixels())
-            announce(f"snapshot {options.snapshot}")
+            _snapshot(show, options.snapshot, announce)
     finally:
         show.close()
     announce(
         f"played   {show.meter.frames} frames, {show.host.images} images, {show.missed} missed, "
         f"frame p99 {show.meter.p99_ms:.1f} ms"
     )
+
+
+def compile_shaders(setlist: setlists.Setlist) -> str:
+    """Compile every effect of `setlist` in a context of its own: a sentence about it. Raises Refused."""
+    try:
+        display = Headless(size_px=(64, 64))
+    except NoDisplay as error:
+        return f"shaders not compiled ({error})"
+    try:
+        stage = Stage(display, table=setlist.table, effects=setlist.shaders)
+        faults = stage.warnings
+        stage.close()
+    finally:
+        display.close()
+    if faults:
+        raise Refused("\n".join(f"{setlist.path}: shaders: {fault}; mend it, or take it out" for fault in faults))
+    return f"{len(setlist.shaders)} shaders"
+
+
+def _check_folders(options: PlayOptions) -> None:
+    """Refuse pictures that could not be written. Raises Refused."""
+    for option, folder in (("--frames", options.frames), ("--snapshot", options.snapshot and options.snapshot.parent)):
+        if folder is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise Refused(
+                f"{option} {folder}: cannot be written ({error.strerror}); expected a folder of yours on a disk with room"
+            ) from None
+    if options.snapshot is not None and options.snapshot.is_dir():
+        raise Refused(f"--snapshot {options.snapshot}: is a folder; expected the name of a picture, such as last.png")
+
+
+def _snapshot(show: Show, path: Path, announce: Callable[[str], None]) -> None:
+    try:
+        write_png(path, show.stage.read_pixels())
+    except OSError as error:  # the disk was good before doors; the show has been played all the same
+        announce(f"snapshot {path} cannot be written ({error.strerror})")
+    else:
+        announce(f"snapshot {path}")
 
 
 def _display(options: PlayOptions, announce: Callable[[str], None]) -> Display:

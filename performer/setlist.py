@@ -13,7 +13,7 @@ import numpy as np
 
 from performer import params as parameters
 from performer import resources
-from performer.audio.features import feature_names
+from performer.audio.features import feature_names, feature_of
 from performer.audio.source import SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
 from performer.choreography import routes as routing
 from performer.choreography.motion import Anatomy, motion_params
@@ -56,7 +56,7 @@ class _RouteFile(
     gate: tuple[float, float] = (0.0, 0.0)
     attack: float = 0.0
     release: float = 0.15
-    range_in: tuple[float, float] = (0.0, 1.0)
+    range_in: tuple[float, float] | None = None  # the source's own range
     range_out: tuple[float, float] = (0.0, 1.0)
     curve: str = "linear"
     invert: bool = False
@@ -410,6 +410,9 @@ def _length(value: float | str, where: str, note: Any) -> Length:
 
 
 def _route(route: _RouteFile, default_name: str) -> Route:
+    feature = feature_of(route.source)
+    low, high = (feature.low, feature.high) if feature is not None else (0.0, 1.0)
+    in_low, in_high = (low, high) if route.range_in is None else route.range_in
     return Route(
         name=route.name or default_name,
         source=route.source,
@@ -419,13 +422,14 @@ def _route(route: _RouteFile, default_name: str) -> Route:
         gate_off=route.gate[1],
         attack_s=route.attack,
         release_s=route.release,
-        in_low=route.range_in[0],
-        in_high=route.range_in[1],
+        in_low=in_low,
+        in_high=in_high,
         out_low=route.range_out[0],
         out_high=route.range_out[1],
         curve=route.curve,
         invert=route.invert,
         mode=route.mode,
+        rest=(feature.rest or 0.0) if feature is not None else 0.0,
     )
 
 

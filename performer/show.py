@@ -8,7 +8,6 @@ Nothing escapes the frame: what goes wrong in it is announced once, and the next
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from performer.audio.ears import Ears
 from performer.audio.features import BANDS, column
@@ -16,9 +15,10 @@ from performer.choreography.transport import Transport
 from performer.clock import Clock
 from performer.control.hands import Hands, ShowState
 from performer.engines.host import EngineHost
-from performer.flow import Frame, Image, Params, Tick
+from performer.flow import ControlEvent, Frame, Image, Params, Tick
 from performer.meter import FrameMeter, LightMeter
 from performer.notices import Notices
+from performer.pace import Pace, Spent
 from performer.params import Controls, reduce
 from performer.setlist import Setlist
 from performer.stage.compositor import Stage
@@ -26,46 +26,11 @@ from performer.stage.hud import HudMessage, HudState
 from performer.stage.keys import StageAction, events_of
 from performer.stage.outputs.output import Display, Output
 
-SOFTWARE_FPS = 32.0  # what two cores hold at 1280x720 with every image new (docs/performance.md)
+# What two cores hold at 1280x720 with every image new (docs/performance.md), and what slower ones are eased to.
+SOFTWARE_FPS = (40.0, 36.0, 32.0, 30.0)
 UNKNOWN_REFRESH_FPS = 60.0
 REPORT_S = 0.2  # how often figures are renewed and rooms asked how they are: nobody reads faster
 CLIP_SHOWN_S = 2.0
-
-
-class Pace:
-    """An absolute schedule of frames. Late frames do not push later ones back; slots that were missed are skipped.
-
-    Sleeping a period after each frame would add every frame's own delay to the next; here frame k begins at
-    start + k * period, whatever the frames before did.
-    """
-
-    def __init__(self, *, fps: float, clock: Clock) -> None:
-        self.period_s = 1.0 / fps
-        self._clock = clock
-        self._start_s = clock.now_s()
-        self._slot = 0
-        self.missed = 0
-
-    def next_draw_s(self) -> float:
-        """Show time at which the next frame begins to be drawn."""
-        self._slot += 1
-        late_s = self._clock.now_s() - (self._start_s + self._slot * self.period_s)
-        if late_s > self.period_s / 2:
-            skipped = int(late_s / self.period_s + 0.5)
-            self.missed += skipped
-            self._slot += skipped
-        return self._start_s + self._slot * self.period_s
-
-
-@dataclass(slots=True)
-class Spent:
-    """A slowly following estimate of how long something takes, seconds."""
-
-    typical_s: float
-
-    def took(self, seconds: float) -> None:
-        """Take in one measurement: up quickly, down slowly, so that plans err on the safe side."""
-        self.typical_s += (seconds - self.typical_s) * (0.3 if seconds > self.typical_s else 0.05)
 
 
 class Show:
@@ -102,13 +67,15 @@ class Show:
         self.is_ending = False
         self.frame_intervals_s: list[float] | None = None  # a benchmark puts a list here to keep every interval
         self._paced_by_display = display.refresh_hz is not None
-        self.fps = fps or display.refresh_hz or (SOFTWARE_FPS if display.is_software else UNKNOWN_REFRESH_FPS)
-        self._pace = Pace(fps=self.fps, clock=clock)
+        own_fps = SOFTWARE_FPS if display.is_software else (UNKNOWN_REFRESH_FPS,)
+        wanted_fps = fps or display.refresh_hz
+        self._pace = Pace(fps=wanted_fps or own_fps[0], clock=clock, humbler=() if wanted_fps else own_fps[1:])
         self._infer, self._draw = Spent(0.010), Spent(0.008)
         self._controls = Controls.none(self.table)
         bpm = float(self.plan.cues[first_cue].values[self.table.row("transport.bpm")])
         self._transport = Transport.at_bpm(bpm)
         self._bpm_row = self.table.row("transport.bpm")
+        self._tapped: list[ControlEvent] = []  # the tempo that taps made, for the next frame
         self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
         self._params = Params(self.plan.cues[first_cue].values)
         self._frame = 0
@@ -126,6 +93,16 @@ class Show:
     def cue(self) -> int:
         """Index of the cue that plays."""
         return self._memory.current.index
+
+    @property
+    def params(self) -> Params:
+        """Every parameter's value in the newest frame."""
+        return self._params
+
+    @property
+    def fps(self) -> float:
+        """Frames a second that the show aims at."""
+        return self._pace.fps
 
     @property
     def missed(self) -> int:
@@ -174,7 +151,8 @@ class Show:
             self.display.poll(), controls=self._controls, table=self.table, at_s=self.clock.now_s()
         )
         self._act(actions)
-        self._controls = reduce(self._controls, [*self.hands.drain(), *keys], table=self.table)  # what people did
+        hands, self._tapped = [*self._tapped, *self.hands.drain(), *keys], []
+        self._controls = reduce(self._controls, hands, table=self.table)  # what people did
         features, hits = self.ears.latest(), self.ears.drain()  # what the room sounds like
         tick = self._tick(draw_s)
         try:
@@ -197,9 +175,15 @@ class Show:
 
     def _tick(self, draw_s: float) -> Tick:
         photon_s = draw_s + self._draw.typical_s
-        self._transport = self._transport.step(
+        before = self._transport
+        self._transport = before.step(
             self._controls.presses, bpm=float(self._params.values[self._bpm_row]), at_s=photon_s
         )
+        if self._transport.bpm != before.bpm and self._transport.asked_bpm == before.asked_bpm:
+            # A tap is a hand on the tempo: what counts in beats, and every surface, reads it from the parameter.
+            self._tapped.append(
+                ControlEvent(param="transport.bpm", value=self._transport.bpm, at_s=photon_s, source="tap")
+            )
         tick = Tick(
             frame=self._frame,
             photon_s=photon_s,
@@ -219,6 +203,11 @@ class Show:
     def _watch(self) -> None:
         """Announce what the rooms report."""
         now_s = self.clock.now_s()
+        if self._pace.eased():
+            self.notices.say(
+                f"this machine misses frames; going on with {self.fps:g} a second (a smaller --size may hold more)",
+                at_s=now_s,
+            )
         if now_s < self._watch_due_s:
             return
         self._watch_due_s = now_s + REPORT_S
@@ -279,6 +268,7 @@ class Show:
             engine=f"{self.host.name}, {self.host.infer_ms:.1f} ms",
             osc_per_s=hands.messages_per_s,
             osc_refused=hands.refused,
+            osc_unknown=hands.unknown,
             cue_now=names[cue],
             cue_next=names[cue + 1] if cue + 1 < len(names) else "",
             beat=self._transport.line.at(now_s),

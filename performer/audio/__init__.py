@@ -4,7 +4,17 @@
 sound libraries are imported by the process that hears.
 """
 
-from performer.audio.features import TABLE, Analyser, Analysis, Feature, analyse, column, feature_names, time_advance_s
+from performer.audio.features import (
+    TABLE,
+    Analyser,
+    Analysis,
+    Feature,
+    analyse,
+    column,
+    feature_names,
+    feature_of,
+    time_advance_s,
+)
 from performer.audio.source import (
     DEFAULT_VOICES,
     DeviceInfo,
@@ -31,6 +41,7 @@ __all__ = [
     "check_source",
     "column",
     "feature_names",
+    "feature_of",
     "list_devices",
     "time_advance_s",
 ]

@@ -20,7 +20,7 @@ import numpy as np
 
 from performer.audio.features import Analyser
 from performer.audio.feeds import Feed, first_line, open_feed
-from performer.audio.source import SourceError
+from performer.audio.source import SourceError, restart_portaudio
 from performer.audio.wire import Errand, State, empty_record, text_bytes
 from performer.clock import SystemClock
 from performer.exchange import SharedLatest, SharedMailbox
@@ -30,6 +30,8 @@ POLL_S = 0.0025
 HEARTBEAT_S = 0.05
 CALLBACKS_LATE_S = 1.0  # no block for so long: the device is gone
 FIRST_CALLBACK_S = 3.0
+OPEN_PATIENCE_S = {"device": 8.0, "file": 120.0}  # a driver may hang while it opens; long music takes time to decode
+RETRY_S = 0.5  # from one attempt to open an absent device to the next
 
 EXIT_DONE, EXIT_LOST = 0, 3
 
@@ -91,10 +93,8 @@ def main(errand: Errand, latest: SharedLatest, events: SharedMailbox, parent: Co
     try:
         feed = _opened(errand, clock, reporter, parent)
         code = _listen(errand, feed, reporter, events, clock, parent) if feed is not None else EXIT_DONE
-    except SourceError as error:
-        reporter.say(State.LOST, first_line(error))
     except Exception as error:
-        reporter.say(State.LOST, f"{errand.source.name()}: {type(error).__name__}: {first_line(error)}")
+        reporter.say(State.LOST, _sentence(errand, error))
     # Closing a stream whose device is gone can hang in the driver for ever; ending the process cannot.
     sys.stderr.flush()
     os._exit(code)
@@ -116,26 +116,53 @@ def _hush_libraries() -> None:
 
 
 def _opened(errand: Errand, clock: SystemClock, reporter: _Reporter, parent: Connection) -> Feed | None:
-    """The open source, None where the parent has no more use for it. Says every 50 ms that it is still at it."""
-    found: list[Feed] = []
-    failed: list[BaseException] = []
+    """The open source, None where the parent has no more use for it. Says every 50 ms that it is still at it.
 
-    def work() -> None:
-        try:
-            found.append(open_feed(errand, clock))
-        except BaseException as error:
-            failed.append(error)
+    A device that is not there is asked for again and again, with PortAudio started afresh each time, so that it sees
+    what was plugged in: that is quicker, and costs less, than another process for every attempt. Raises what the driver
+    raised, or SourceError where an attempt hangs; then it takes another process.
+    """
+    while True:
+        found: list[Feed] = []
+        failed: list[BaseException] = []
+        thread = threading.Thread(target=_attempt, args=(errand, clock, found, failed), name="open", daemon=True)
+        began_s = clock.now_s()
+        thread.start()
+        while thread.is_alive():
+            if _dismissed(parent):
+                return None
+            patience_s = OPEN_PATIENCE_S.get(errand.source.kind, OPEN_PATIENCE_S["device"])
+            if clock.now_s() - began_s > patience_s:
+                raise SourceError(f"{errand.source.name()} has not opened within {patience_s:g} s")
+            reporter.publish()
+            thread.join(HEARTBEAT_S)
+        if found:
+            return found[0]
+        if errand.source.kind != "device":
+            raise failed[0]
+        reporter.say(State.LOST, _sentence(errand, failed[0]))
+        while clock.now_s() - began_s < RETRY_S:
+            if _dismissed(parent):
+                return None
+            time.sleep(HEARTBEAT_S)
+            reporter.publish()
 
-    thread = threading.Thread(target=work, name="open", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        if _dismissed(parent):
-            return None
-        reporter.publish()
-        thread.join(HEARTBEAT_S)
-    if failed:
-        raise failed[0]
-    return found[0]
+
+def _attempt(errand: Errand, clock: SystemClock, found: list[Feed], failed: list[BaseException]) -> None:
+    """Open the source once; a thread of its own, because a driver may hang."""
+    try:
+        if errand.source.kind == "device":
+            restart_portaudio()
+        found.append(open_feed(errand, clock))
+    except BaseException as error:
+        failed.append(error)
+
+
+def _sentence(errand: Errand, error: BaseException) -> str:
+    """An error in one line for people."""
+    if isinstance(error, SourceError):
+        return first_line(error)
+    return f"{errand.source.name()}: {type(error).__name__}: {first_line(error)}"
 
 
 def _listen(

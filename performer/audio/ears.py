@@ -40,7 +40,6 @@ _log = logging.getLogger(__name__)
 
 PATIENCE_S = 1.0  # a process that says nothing for so long is hung
 START_PATIENCE_S = 8.0  # from its start to its first word: a loaded machine imports slowly
-OPEN_PATIENCE_S = {"device": 8.0, "file": 120.0}  # a driver may hang while it opens; long music takes time to decode
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 2.0
 GOOD_AFTER_S = 5.0  # hearing for so long makes the next back-off short again
 STALE_S = 0.25  # features older than this decay
@@ -270,7 +269,6 @@ class _Watcher:
         """Wait until something is wrong: what, and since when this process has been hearing (NaN: never)."""
         spawned_s = self._clock.now_s()
         hearing_since_s = math.nan
-        open_patience_s = OPEN_PATIENCE_S.get(self._source.kind, 8.0)
         while True:
             ready = wait([process.sentinel, self._bell], 0.1)
             if self._stopping or self._bell in ready:
@@ -290,8 +288,6 @@ class _Watcher:
                 continue
             if (late_s := now_s - float(record["heartbeat_s"])) > PATIENCE_S:
                 return f"the hearing process has said nothing for {late_s:.1f} s", hearing_since_s
-            if state is State.STARTING and now_s - spawned_s > open_patience_s:
-                return f"{self._source.name()} has not opened within {open_patience_s:g} s", hearing_since_s
             if state is State.HEARING and math.isnan(hearing_since_s):
                 hearing_since_s = now_s
                 detail = record["detail"].decode()

@@ -119,8 +119,6 @@ TABLE: tuple[Feature, ...] = (
     Feature("onset", "", 0.0, 1.0, 0.006, "jumps when any new sound begins, gone after 150 ms", lambda a: a.hit[:, 5]),
 )
 _COLUMNS = {feature.name: index for index, feature in enumerate(TABLE)}
-LOWS = frozen_array(np.array([feature.low for feature in TABLE], np.float32))
-HIGHS = frozen_array(np.array([feature.high for feature in TABLE], np.float32))
 HELD = frozen_array(np.array([feature.rest is None for feature in TABLE]))
 REST = frozen_array(np.array([feature.rest or 0.0 for feature in TABLE], np.float32))
 
@@ -131,6 +129,12 @@ def column(name: str) -> int:
         return _COLUMNS[name]
     except KeyError:
         raise KeyError(f"no audio feature {name!r}; there are: {', '.join(_COLUMNS)}") from None
+
+
+def feature_of(source: str) -> Feature | None:
+    """The feature that a route's source such as `drums.bass.hit` names after its voice; None where it names none."""
+    index = _COLUMNS.get(source.partition(".")[2])
+    return None if index is None else TABLE[index]
 
 
 def feature_names() -> tuple[str, ...]:

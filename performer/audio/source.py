@@ -7,7 +7,9 @@ Thread: any; nothing here runs in a callback. Owns: nothing; `decode` returns me
 sounddevice, soundfile and av are imported where they are used, so that importing this room costs nothing.
 """
 
+import contextlib
 import math
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,6 +116,16 @@ def portaudio() -> Any:
             "(apt install libportaudio2), or use a file, tone or silence as the source"
         ) from error
     return sounddevice
+
+
+def restart_portaudio() -> None:
+    """Make PortAudio look for devices again: it lists them once, when it starts. Only while no stream is open."""
+    sounddevice = sys.modules.get("sounddevice")
+    if sounddevice is None:  # it will look when it is imported
+        return
+    with contextlib.suppress(sounddevice.PortAudioError):  # it did not start the last time
+        sounddevice._terminate()
+    sounddevice._initialize()
 
 
 def find_device(spec: SourceSpec) -> DeviceInfo:

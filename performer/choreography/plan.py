@@ -163,7 +163,7 @@ class Plan:
             started_s=at_s,
             started_beat=beat,
             lines=(None,) * len(MOTIONS),
-            routes=(RouteMemory(),) * len(self.cues[index].routes),
+            routes=tuple(RouteMemory(value=route.rest) for route in self.cues[index].routes),
         )
 
     def _cued(self, memory: Memory, presses: Sequence[ControlEvent], tick: Tick) -> Memory:
@@ -268,7 +268,7 @@ class Plan:
             source = self._level(route.source, state, features, values, tick)
             remembered, opened = routing.followed(route, remembered, source, dt_s=tick.dt_s)
             brought = remembered.value
-            fired_at_s = [tick.photon_s] if opened and route.gate_on > 0 else []
+            fired_at_s = [tick.photon_s] if opened and route.is_gated else []
         if route.mode == "trigger":
             return remembered, tuple(
                 ControlEvent(param=route.target, value=1.0, at_s=at_s, source=f"route {route.name}")

@@ -54,6 +54,12 @@ class Route:
     curve: str = "linear"
     invert: bool = False
     mode: str = "add"
+    rest: float = 0.0  # what the source reads while there is nothing; loudness rests at its lowest decibel
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the source has to reach anything before it passes."""
+        return (self.gate_on, self.gate_off) != (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,8 @@ class RouteMemory:
 def followed(route: Route, memory: RouteMemory, source: float, *, dt_s: float) -> tuple[RouteMemory, bool]:
     """Follow a level for one frame. Also says whether the gate opened in this frame."""
     threshold = route.gate_off if memory.is_open else route.gate_on
-    is_open = source >= threshold if route.gate_on > 0 else True
-    goal = source if is_open else 0.0
+    is_open = source >= threshold if route.is_gated else True
+    goal = source if is_open else route.rest
     time_s = route.attack_s if goal > memory.value else route.release_s
     step = 1.0 if time_s <= 0 else -math.expm1(-max(dt_s, 0.0) / time_s)
     value = memory.value + (goal - memory.value) * step

@@ -7,6 +7,7 @@ Thread: `drain`, `publish`, `status` and `news` on the render thread; a watcher 
 """
 
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Sequence
@@ -150,6 +151,11 @@ class Hands:
             dropped_presses=self._presses.dropped,
         )
 
+    @property
+    def child_pid(self) -> int | None:
+        """Process id of the control process; None where there is none."""
+        return self._process.pid if self._process is not None else None
+
     def news(self) -> list[str]:
         """What happened to the control process since the last call, in sentences."""
         return self._news.drain()
@@ -201,8 +207,13 @@ def _bound(host: str, port: int) -> socket.socket:
         receiver.bind((host, port))
     except OSError as error:
         receiver.close()
-        raise Refused(
-            f"OSC port {port} on {host} cannot be used ({error.strerror}); another program, or another performer, has it: "
-            f"close that, or choose another with --osc-port, such as --osc-port {port + 1 if port < 65535 else 9001}"
-        ) from None
+        if error.errno == errno.EADDRINUSE:
+            why = "another program, or another performer, has it"
+            remedy = f"close that, or choose another, such as --osc-port {port + 1 if port < 65535 else 9001}"
+        elif error.errno == errno.EACCES:
+            why, remedy = "the system keeps it to itself", "choose one above 1023 with --osc-port, such as 9000"
+        else:
+            why = error.strerror or str(error)
+            remedy = "expected --osc-host to be an address of this machine: 0.0.0.0 for all, 127.0.0.1 for itself alone"
+        raise Refused(f"OSC port {port} on {host} cannot be used: {why}; {remedy}") from None
     return receiver

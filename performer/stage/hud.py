@@ -58,6 +58,7 @@ class HudState:
     engine: str = ""
     osc_per_s: float = 0.0
     osc_refused: int = 0
+    osc_unknown: int = 0  # messages to addresses that nobody has: a misspelt one shows here
     cue_now: str = ""
     cue_next: str = ""
     beat: float = 0.0
@@ -253,7 +254,8 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     known = state.sound_to_light_ms is not None
     row("sound to light", f"{state.sound_to_light_ms:.0f} ms" if known else "–")
     row("engine", _short(state.engine, 22) or "–")
-    row("osc", f"{state.osc_per_s:.0f}/s" + (f"  refused {state.osc_refused}" if state.osc_refused else ""))
+    row("osc", f"{state.osc_per_s:.0f}/s")
+    row("  refused, unknown", f"{state.osc_refused}, {state.osc_unknown}", GREY)
     spent = sorted(state.spent_ms.items(), key=lambda item: -item[1])[:3]
     for name, ms in spent:
         row(f"  {name}", f"{ms:.1f} ms", GREY)
@@ -269,7 +271,7 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     _messages(sheet, state, size_px=size_px, unit=unit)
 
 
-_LINES = 15
+_LINES = 16
 _BAND_LABELS = {"midhigh": "m-h"}  # what the eye can hold in the width of a meter
 
 

@@ -105,3 +105,15 @@ def test_problems_name_the_nearest():
     assert "did you mean 'latent.coarse'" in found["to"]
     assert {"curve", "mode", "in", "gate"} <= set(found)
     assert problems(route(), known=known, table=TABLE) == []
+
+
+def test_a_loudness_route_rests_at_its_lowest_decibel_and_has_gates_in_decibels():
+    r = route(in_low=-50.0, in_high=-10.0, rest=-80.0, attack_s=0.1, release_s=0.1, gate_on=-20.0, gate_off=-26.0)
+    memory = RouteMemory(value=r.rest)
+    assert shaped(r, memory.value) == 0.0
+    seen = []
+    for level in (-30.0, -15.0, -24.0, -40.0):
+        for _ in range(50):
+            memory, _ = followed(r, memory, level, dt_s=0.02)
+        seen.append(shaped(r, memory.value))
+    assert seen == pytest.approx([0.0, 0.875, 0.65, 0.0], abs=0.01)

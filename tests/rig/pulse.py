@@ -154,9 +154,14 @@ class PulseServer:
         channels = 1 if data.ndim == 1 else data.shape[1]
         path = self._folder / f"play-{len(self._players)}.f32"
         path.write_bytes(data.tobytes())
+        player = self.play_raw(path, rate_hz, channels=channels)
+        if wait:
+            player.wait()
+        return player
+
+    def play_raw(self, path: Path, rate_hz: int, *, channels: int) -> subprocess.Popen[bytes]:
+        """Play a file of bare 32 bit floats into the sink; returns at once."""
         words = ["pacat", "--playback", "--raw", "--format=float32le", f"--rate={rate_hz}", f"--channels={channels}"]
         player = subprocess.Popen([*words, "--latency-msec=20", str(path)], env=self._all_env())
         self._players.append(player)
-        if wait:
-            player.wait()
         return player

@@ -3,6 +3,7 @@
 Thread: any. Owns: the Xvfb process. `DISPLAY` is set while the context lasts, and put back after it.
 """
 
+import ctypes
 import os
 import select
 import shutil
@@ -58,3 +59,37 @@ def _number_from(pipe: int) -> int:
             raise RuntimeError("Xvfb did not start")
         text += piece
     return int(text)
+
+
+class _ClientMessage(ctypes.Structure):
+    """XClientMessageEvent of X11/Xlib.h, padded to the size of an XEvent."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+        ("pad", ctypes.c_long * 24),
+    )
+
+
+def ask_to_close(window: int) -> None:
+    """Send WM_DELETE_WINDOW to a window: what a window manager does for its close button. Xvfb has no manager."""
+    x11 = ctypes.CDLL("libX11.so.6")
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    x11.XInternAtom.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int)
+    x11.XInternAtom.restype = ctypes.c_ulong
+    x11.XSendEvent.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
+    x11.XCloseDisplay.argtypes = (ctypes.c_void_p,)
+    display = x11.XOpenDisplay(None)
+    if not display:
+        raise RuntimeError(f"no X display {os.environ.get('DISPLAY')!r}")
+    message = _ClientMessage(type=33, window=window, format=32)  # ClientMessage
+    message.message_type = x11.XInternAtom(display, b"WM_PROTOCOLS", False)
+    message.data[0] = x11.XInternAtom(display, b"WM_DELETE_WINDOW", False)
+    x11.XSendEvent(display, window, False, 0, ctypes.byref(message))
+    x11.XCloseDisplay(display)  # sends what waits
