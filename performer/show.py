@@ -79,6 +79,7 @@ class Show:
         self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
         self._params = Params(self.plan.cues[first_cue].values)
         self._frame = 0
+        self._choreography_ms = 0.0
         self._photon_s = clock.now_s()
         self._hud = HudState()
         self._hud_due_s = 0.0
@@ -127,9 +128,7 @@ class Show:
         draw_s = self._next_draw_s()
         self.clock.sleep_until(draw_s - self._infer.typical_s)
 
-        begun_s = self.clock.now_s()
         image, params, tick = self._image_and_params(draw_s)
-        drawing_s = self.clock.now_s()
         frame = self.stage.show(image, params, tick, hud=self._hud_state() if self.is_hud_shown else None)
         self._presented_s = self.clock.now_s()
 
@@ -138,7 +137,7 @@ class Show:
         if interval_s is not None and self.frame_intervals_s is not None:
             self.frame_intervals_s.append(interval_s)
         self.light.shown(image, at_s=self._presented_s)
-        frame.spent_ms["choreography"] = (drawing_s - begun_s) * 1e3
+        frame.spent_ms["choreography"] = self._choreography_ms
         frame.spent_ms["engine"] = self.host.infer_ms
         for output in self.outputs:
             output.put(frame)
@@ -147,6 +146,7 @@ class Show:
 
     def _image_and_params(self, draw_s: float) -> tuple[Image | None, Params, Tick]:
         """What there is to draw at `draw_s`: the frame read aloud."""
+        begun_s = self.clock.now_s()
         keys, actions = events_of(
             self.display.poll(), controls=self._controls, table=self.table, at_s=self.clock.now_s()
         )
@@ -162,6 +162,7 @@ class Show:
             self.hands.publish(self._state(tick))
         except Exception as error:  # the creature holds still for a frame; the show goes on
             self.notices.say(f"a frame's choreography failed: {error!r}", at_s=self.clock.now_s(), severe=True)
+        self._choreography_ms = (self.clock.now_s() - begun_s) * 1e3
         self.clock.sleep_until(draw_s)
         image = self.host.latest()
         if image is not None:

@@ -254,12 +254,12 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     known = state.sound_to_light_ms is not None
     row("sound to light", f"{state.sound_to_light_ms:.0f} ms" if known else "–")
     row("engine", _short(state.engine, 22) or "–")
-    row("osc", f"{state.osc_per_s:.0f}/s")
-    row("  refused, unknown", f"{state.osc_refused}, {state.osc_unknown}", GREY)
     spent = sorted(state.spent_ms.items(), key=lambda item: -item[1])[:3]
     for name, ms in spent:
         row(f"  {name}", f"{ms:.1f} ms", GREY)
     y += (3 - len(spent)) * line
+    row("osc", f"{state.osc_per_s:.0f}/s")
+    row("  refused, unknown", f"{state.osc_refused}, {state.osc_unknown}", GREY)
     row("sound", _short(state.audio, 22) or "–", RED if state.audio_lost else WHITE)
     if state.clip:
         sheet.box(left, y - 1 * unit, 58 * unit, 20 * unit, RED)
