@@ -15,6 +15,7 @@ import contextlib
 import multiprocessing
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,8 @@ def main() -> None:
         written, ready = spawn.Array("d", options.clicks, lock=False), spawn.Value("i", 0)
         clicking = spawn.Process(target=player, args=(options.clicks, options.seed, written, ready), daemon=True)
         clicking.start()
-        while clicking.is_alive():
-            show.run(seconds=0.25)
+        threading.Thread(target=_end_after, args=(show, clicking), daemon=True).start()
+        show.run()
         clicks_s = np.array(written[:]) - show.clock.epoch_s  # type: ignore[attr-defined]
 
     figures = _figures(clicks_s, np.array(probe.changes_s), onsets)
@@ -183,6 +184,12 @@ def main() -> None:
         "commit": report.commit(),
     }
     report.publish("sound to light", figures, path=options.json)
+
+
+def _end_after(show: Show, player: Any) -> None:
+    """End the show when the player has. A thread of its own."""
+    player.join()
+    show.is_ending = True
 
 
 def _figures(clicks_s: np.ndarray, changes_s: np.ndarray, onsets: list[tuple[float, float]]) -> dict[str, Any]:
