@@ -211,5 +211,14 @@ def _display(options: PlayOptions, announce: Callable[[str], None]) -> Display:
 
 def _process_start_s() -> float:
     """`time.monotonic` when this process began, so that first light counts the interpreter's start too."""
-    age_s = time.time() - psutil.Process(os.getpid()).create_time()
-    return time.monotonic() - min(max(age_s, 0.0), 30.0)
+    return time.monotonic() - min(max(_age_s(), 0.0), 30.0)
+
+
+def _age_s() -> float:
+    """Seconds since this process began."""
+    try:
+        # Linux tells ticks since it booted; psutil adds the time of the boot, which it knows to a second only.
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return time.time() - psutil.Process(os.getpid()).create_time()
