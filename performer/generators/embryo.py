@@ -9,7 +9,8 @@ rings and eyes; fine layers light all this up and let it die out on the ground a
 often segments repeat and which colours they have are random directions of w. Beside the scaffold lives `plasm`, a small
 random network with mirrored kernels and noise, which bends the scaffold so that nothing is drawn with a ruler.
 
-The scaffold is written as formulas, layer by layer (`_scaffold`), and laid onto channels by `_Weaver`.
+The scaffold is written as formulas, layer by layer (`_scaffold`), and laid onto channels by `_Weaver`. The page is long
+because a drawing is many small formulas, which make sense side by side only.
 
 Thread: a program of its own.
 """
