@@ -172,8 +172,8 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
     if source is not None and (check_devices or source.kind != "device"):
         try:
             check_source(source, voices)
-        except SourceError as error:
-            note("audio", str(error))
+        except SourceError as error:  # it names the key; a source of the command line is not the setlist's fault
+            problems.append(f"{path}: {error}" if audio is None else str(error))
 
     shared = [(f"route[{i}]", _route(route, f"r{i + 1}")) for i, route in enumerate(file.route)]
     own = [
