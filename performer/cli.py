@@ -42,6 +42,8 @@ class Play:
 
     setlist: Annotated[str, tyro.conf.Positional] = "first-light"
     """A setlist (.toml), or the name of a bundled one."""
+    species: str = ""
+    """Play this species (.safetensors) instead of the setlist's."""
     input: bool = False
     """Listen to the default input instead of the setlist's source."""
     device: str = ""
@@ -99,6 +101,7 @@ class Play:
             audio = SourceSpec(kind="device", device=self.device, host_api=self.host_api)
         options = PlayOptions(
             setlist=self.setlist,
+            species=self.species,
             audio=audio,
             headless=self.headless,
             size_px=(sides[0], sides[1]),
@@ -138,6 +141,37 @@ class Check:
 
 
 @dataclass(kw_only=True)
+class Import:
+    """Make a species of somebody's checkpoint (StyleGAN2 and 3, and relatives). Nothing in the file is run."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The checkpoint: .pkl, .pt, .pth, whatever trainer wrote it."""
+    out: Path | None = None
+    """The species to write; by default the file's name, in this folder."""
+    name: str = ""
+    """What to call it; by default the file's name."""
+    licence: str = ""
+    """Under which terms it may be shown and shared."""
+    origin: str = ""
+    """Who trained it, and on what."""
+    preview: bool = True
+    """Draw a picture to know it by; takes long for large pictures without a GPU."""
+
+    def run(self) -> None:
+        from performer.importing import UNKNOWN_LICENCE, ImportOptions, import_species
+
+        options = ImportOptions(
+            file=self.file,
+            out=self.out,
+            name=self.name,
+            licence=self.licence or UNKNOWN_LICENCE,
+            origin=self.origin,
+            preview=self.preview,
+        )
+        import_species(options, announce=_announce)
+
+
+@dataclass(kw_only=True)
 class Doctor:
     """Look at this machine: what a show can use, what it lacks, and the remedy; exit status 1 where something fails."""
 
@@ -162,7 +196,7 @@ def main() -> None:
         handlers=[RichHandler(console=_console, show_path=False, show_time=False, markup=False)],
     )
     verb = tyro.extras.subcommand_cli_from_dict(
-        {"play": Play, "check": Check, "doctor": Doctor},
+        {"play": Play, "import": Import, "check": Check, "doctor": Doctor},
         description="performer: a trained image generator, played live like an instrument.",
     )
     try:

@@ -106,12 +106,16 @@ class Params:
     values: F32  # [P], native units, in the order of the table
 
 
+STILL = frozen_array(np.eye(3, dtype=np.float32))
+
+
 @dataclass(frozen=True, slots=True)
 class LatentFrame:
     """All that a generator needs for one image."""
 
     ws: F32  # [num_ws, w_dim], one latent a layer, truncation already applied
     noise: F32  # [noise_layers], gain of each layer's noise, 1 as trained
+    transform: F32 = field(default_factory=lambda: STILL)  # [3, 3], where a movable input is sampled
 
 
 @dataclass(frozen=True, slots=True)

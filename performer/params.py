@@ -102,6 +102,10 @@ def base_params() -> tuple[Param, ...]:
         Param(id="latent.coarse", low=-3.0, high=3.0, help="push the coarse layers (form) along the cue's direction"),
         Param(id="latent.middle", low=-3.0, high=3.0, help="push the middle layers (parts)"),
         Param(id="latent.fine", low=-3.0, high=3.0, help="push the fine layers (texture and colour)"),
+        Param(id="latent.x", low=-2.0, high=2.0, help="shift to the right, in widths of the picture (StyleGAN3)"),
+        Param(id="latent.y", low=-2.0, high=2.0, help="shift downwards, in heights of the picture (StyleGAN3)"),
+        Param(id="latent.turn", low=-2.0, high=2.0, unit="turns", help="turn clockwise (StyleGAN3)"),
+        Param(id="latent.zoom", default=1.0, low=0.1, high=10.0, curve="exp", help="size (StyleGAN3)"),
         Param(id="routes.amount", default=1.0, high=2.0, by_hand=True, help="master of all routes"),
         *(Param(id=f"macro.{n}", by_hand=True, help=f"macro {n}: a free knob for routes") for n in range(1, 9)),
     )

@@ -36,6 +36,7 @@ class PlayOptions:
     """What the command line may ask of a show."""
 
     setlist: str = setlists.DEMO
+    species: str = ""  # instead of the setlist's own
     audio: SourceSpec | None = None  # instead of the setlist's own
     headless: bool = False
     size_px: tuple[int, int] = (1280, 720)
@@ -60,7 +61,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
     clock = SystemClock(epoch_s=_process_start_s())
     notices = Notices()
     path = setlists.locate(options.setlist)
-    setlist = setlists.load(path, audio=options.audio)
+    setlist = setlists.load(path, audio=options.audio, species_name=options.species)
     first_cue = 0
     if options.cue:
         wanted = [i for i, cue in enumerate(setlist.cues) if options.cue in (cue.id, cue.name)]
@@ -112,7 +113,8 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
     show.is_hud_shown = options.hud
     announce(f"setlist  {setlist.name} ({len(setlist.cues)} cues) · {path}")
     trained = "" if setlist.checkpoint.provenance.trained else ", untrained stand-in"
-    announce(f"species  {setlist.checkpoint.provenance.name} ({setlist.checkpoint.sizes.resolution} px{trained})")
+    sizes = setlist.checkpoint.sizes
+    announce(f"species  {setlist.checkpoint.provenance.name} ({sizes.width_px}x{sizes.height_px} px{trained})")
     announce(f"engine   {host.name}: {host.why}")
     announce(f"sound    {setlist.audio.name()}")
     announce(f"display  {display.description}, {display.size_px[0]}x{display.size_px[1]}, {show.fps:g} frames a second")

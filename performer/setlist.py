@@ -127,6 +127,7 @@ class Setlist:
             middle=sizes.middle,
             w_avg=mapping.w_avg,
             w_from_z=mapping.w_from_z,
+            label_row=mapping.label_row,
         )
         return Plan(
             table=self.table,
@@ -146,10 +147,10 @@ def locate(name: str) -> Path:
     return path
 
 
-def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = True) -> Setlist:
+def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "", check_devices: bool = True) -> Setlist:
     """Read and check a setlist with everything that it names.
 
-    `audio` replaces the setlist's own source (the `--input` and `--file` of the command line).
+    `audio` and `species_name` replace the setlist's own (`--input`, `--file` and `--species` of the command line).
 
     Raises:
         SetlistError: with all problems that were found.
@@ -165,7 +166,7 @@ def load(path: Path, *, audio: SourceSpec | None = None, check_devices: bool = T
     if not file.cue:
         note("cue", "none; expected at least one [[cue]]")
 
-    checkpoint = _species(path, file.species, note)
+    checkpoint = _species(path, species_name or file.species, note, folder=Path.cwd() if species_name else path.parent)
     shaders = _shaders(path, file.shaders, note)
     voices = _voices(file.voices, note)
     source = audio or _audio(path, file.audio, note)
@@ -280,8 +281,8 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
     return found
 
 
-def _species(path: Path, name: str, note: Any) -> species.Checkpoint | None:
-    file = resources.find(name, beside=path.parent, bundled=resources.CHECKPOINTS, suffix=".safetensors")
+def _species(path: Path, name: str, note: Any, *, folder: Path) -> species.Checkpoint | None:
+    file = resources.find(name, beside=folder, bundled=resources.CHECKPOINTS, suffix=".safetensors")
     if file is None:
         bundled = sorted(each.stem for each in resources.CHECKPOINTS.glob("*.safetensors"))
         note("species", f"{name!r} not found; expected a .safetensors file or one of: {', '.join(bundled)}")

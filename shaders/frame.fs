@@ -1,5 +1,5 @@
 /*{
-  "DESCRIPTION": "Places the generator's square picture in the wide frame: whole, without a border, breathing.",
+  "DESCRIPTION": "Places the generator's picture in the wide frame: whole, without a border, breathing.",
   "ISFVSN": "2",
   "CATEGORIES": ["stage"],
   "INPUTS": [

@@ -4,7 +4,8 @@ flat out vec2 edge;
 
 void main() {
   isf_vertShaderInit();
-  float aspect = RENDERSIZE.x / RENDERSIZE.y;
+  vec2 picture = IMG_SIZE(inputImage);
+  float aspect = RENDERSIZE.x / RENDERSIZE.y * picture.y / picture.x;  // of the frame, as the picture sees it
   // Two slow waves that never meet in the same way twice.
   float swell = 1.0 + breath * (0.7 * sin(TIME * 0.61) + 0.3 * sin(TIME * 1.43 + 1.0));
   float scale = zoom * swell * mix(min(aspect, 1.0), max(aspect, 1.0), fit);

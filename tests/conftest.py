@@ -51,7 +51,14 @@ def small_stylegan2(*, resolution: int = 16, w_dim: int = 24, channels: int = 8,
     return Checkpoint(
         family="stylegan2",
         sizes=Sizes(
-            resolution=resolution, z_dim=w_dim, w_dim=w_dim, num_ws=count, noise_layers=count - 1, coarse=2, middle=4
+            height_px=resolution,
+            width_px=resolution,
+            z_dim=w_dim,
+            w_dim=w_dim,
+            num_ws=count,
+            noise_layers=count - 1,
+            coarse=2,
+            middle=4,
         ),
         provenance=Provenance(name="small", origin="random", licence="CC0-1.0", trained=False),
         tensors={key: np.asarray(value, np.float32) for key, value in tensors.items()},

@@ -31,6 +31,7 @@ class Anatomy:
     middle: int  # ws[coarse:middle] shape the parts, the rest texture and colour
     w_avg: F32  # [w_dim]
     w_from_z: Callable[[F32], F32]  # [z_dim] -> [w_dim]
+    label_row: F32 | None = None  # [w_dim], the last row of ws where it is a label and no latent
     _memo: dict[tuple[int, int, int], F32] = field(default_factory=dict, repr=False)
 
     _MEMO_SIZE = 512  # anchors; at 512 dimensions a megabyte
@@ -198,4 +199,18 @@ def ws_from_offsets(anatomy: Anatomy, offsets: F32 | F64, *, truncation: float) 
     ws = np.empty((anatomy.num_ws, anatomy.w_dim), np.float32)
     for group in range(len(GROUPS)):
         ws[anatomy.rows(group)] = anatomy.w_avg + offsets[group] * np.float32(truncation)
+    if anatomy.label_row is not None:
+        ws[-1] = anatomy.label_row
     return ws
+
+
+def input_transform(*, x: float, y: float, turns: float, zoom: float) -> F32:
+    """Where a movable input is sampled [3, 3], so that the picture shifts by (x, y), turns clockwise and grows.
+
+    The inverse of the picture's own move, in units of the picture, about its middle; y runs downwards (Karras et al.,
+    "Alias-Free Generative Adversarial Networks" (2021), section 3.2). The identity, bit for bit, where nothing moves.
+    """
+    cos, sin = math.cos(2 * math.pi * turns) / zoom, math.sin(2 * math.pi * turns) / zoom
+    back = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    there = np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
+    return (back @ there).astype(np.float32)

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from performer.choreography import routes as routing
-from performer.choreography.motion import MOTIONS, Anatomy, breath, ws_from_offsets
+from performer.choreography.motion import MOTIONS, Anatomy, breath, input_transform, ws_from_offsets
 from performer.choreography.routes import Route, RouteMemory
 from performer.clock import Line
 from performer.flow import (
     F32,
+    STILL,
     AudioEvent,
     AudioEventKind,
     AudioFeatures,
@@ -115,6 +116,7 @@ class Plan:
         self._truncation = table.row("latent.truncation")
         self._noise = table.row("latent.noise")
         self._pushes = tuple(table.row(f"latent.{group}") for group in ("coarse", "middle", "fine"))
+        self._moves = tuple(table.row(f"latent.{move}") for move in ("x", "y", "turn", "zoom"))
         self._master = table.row("routes.amount")
         self._breathe = [motion.name for motion in MOTIONS].index("breathe")
 
@@ -238,9 +240,17 @@ class Plan:
         latent = LatentFrame(
             ws=frozen_array(ws_from_offsets(self.anatomy, offsets, truncation=float(values[self._truncation]))),
             noise=frozen_array(np.full(self.anatomy.noise_layers, values[self._noise], np.float32)),
+            transform=self._transform(values),
         )
         state = replace(state, lines=tuple(lines), routes=tuple(remembered))
         return state, values, latent, tuple(pressed)
+
+    def _transform(self, values: F32) -> F32:
+        """How the input is moved."""
+        x, y, turns, zoom = (float(values[row]) for row in self._moves)
+        if (x, y, turns, zoom) == (0.0, 0.0, 0.0, 1.0):
+            return STILL
+        return frozen_array(input_transform(x=x, y=y, turns=turns, zoom=zoom))
 
     def _based(self, cue: Cue, state: CueState, controls: Controls) -> F32:
         """The cue's values with the hands' on top: a hand wins until the next cue, and keeps what belongs to it."""
@@ -323,4 +333,5 @@ def _between(before: LatentFrame, after: LatentFrame, mix: float) -> LatentFrame
     return LatentFrame(
         ws=frozen_array(before.ws + (after.ws - before.ws) * part),
         noise=frozen_array(before.noise + (after.noise - before.noise) * part),
+        transform=frozen_array(before.transform + (after.transform - before.transform) * part),
     )

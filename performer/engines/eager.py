@@ -41,17 +41,15 @@ class EagerEngine(SlotEngine):
             self._network = network.build(checkpoint).to(self._device)
         except CheckpointError as error:
             raise EngineError(str(error)) from error
-        self._start(checkpoint.sizes.resolution)
+        self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
 
     def _infer_impl(self, latent: LatentFrame, out: U8) -> None:
         import torch
 
         # Latents are read-only arrays; torch wants writable ones, and the copy is small.
+        given = {"ws": latent.ws[None], "noise": latent.noise, "transform": latent.transform}
         with torch.inference_mode():
-            picture = self._network(
-                torch.tensor(latent.ws[None], device=self._device),
-                torch.tensor(latent.noise, device=self._device),
-            )
+            picture = self._network(*(torch.tensor(given[name], device=self._device) for name in self._network.inputs))
             torch.from_numpy(out).copy_(picture)
 
 

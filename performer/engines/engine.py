@@ -92,9 +92,9 @@ class SlotEngine(Engine):
         self._buffers: list[U8] = []
         self._thread: threading.Thread | None = None
 
-    def _start(self, resolution: int) -> None:
+    def _start(self, height_px: int, width_px: int) -> None:
         """Allocate the buffers and start the thread; the last act of a subclass's `activate`."""
-        self._buffers = [np.zeros((resolution, resolution, 4), np.uint8) for _ in range(3)]
+        self._buffers = [np.zeros((height_px, width_px, 4), np.uint8) for _ in range(3)]
         self._thread = threading.Thread(target=self._run, name=f"engine-{self.name}", daemon=True)
         self._thread.start()
 
@@ -140,7 +140,7 @@ class SlotEngine(Engine):
 
     @abstractmethod
     def _infer_impl(self, latent: LatentFrame, out: U8) -> None:
-        """Run one latent and write the picture into `out` [R, R, 4]. Engine thread."""
+        """Run one latent and write the picture into `out` [H, W, 4]. Engine thread."""
 
 
 def engines() -> dict[str, type[Engine]]:

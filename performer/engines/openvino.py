@@ -37,7 +37,7 @@ class OpenVinoEngine(Engine):
         self._lock = threading.Lock()
         self._compiled: Any = None
         self._requests: list[Any] = []
-        self._inputs: list[tuple[np.ndarray, np.ndarray]] = []
+        self._inputs: list[dict[str, np.ndarray]] = []  # by the name of the field of LatentFrame
         self._outputs: list[np.ndarray] = []
         self._waiting: tuple[LatentFrame, float] | None = None
         self._running: int | None = None  # index of the busy request
@@ -58,18 +58,16 @@ class OpenVinoEngine(Engine):
         import openvino
 
         self._compiled = compiled_model(checkpoint, progress=progress)
-        sizes = checkpoint.sizes
         # Three requests: one runs, one holds the newest picture, and one the picture that the stage may still be reading.
         for index in range(3):
             request = self._compiled.create_infer_request()
-            ws = np.zeros((1, sizes.num_ws, sizes.w_dim), np.float32)
-            noise = np.ones(sizes.noise_layers, np.float32)
-            request.set_input_tensor(0, openvino.Tensor(ws, shared_memory=True))
-            request.set_input_tensor(1, openvino.Tensor(noise, shared_memory=True))
+            inputs = {port.any_name: np.zeros(list(port.shape), np.float32) for port in self._compiled.inputs}
+            for name, array in inputs.items():
+                request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
             request.infer()
             request.set_callback(self._finished, index)
             self._requests.append(request)
-            self._inputs.append((ws, noise))
+            self._inputs.append(inputs)
             self._outputs.append(request.get_output_tensor(0).data)
 
     def submit(self, latent: LatentFrame) -> None:
@@ -97,9 +95,8 @@ class OpenVinoEngine(Engine):
         latent, self._submitted_s = self._waiting
         self._waiting = None
         index = next(i for i in range(len(self._requests)) if i not in (self._held, self._newest_from))
-        ws, noise = self._inputs[index]
-        ws[0] = latent.ws
-        noise[:] = latent.noise
+        for name, array in self._inputs[index].items():
+            array[:] = getattr(latent, name)  # ws has one picture's axis more, which broadcasts
         self._running = index
         self._started_s = self._clock.now_s()
         try:
@@ -156,21 +153,22 @@ def converted(checkpoint: Checkpoint, *, progress: Progress, signal: bool = Fals
     """The species as an OpenVINO graph; with `signal`, its output before quantisation."""
     progress("loading PyTorch, once, to build the engine")
     import openvino
-    import torch
 
     from performer.generators import network
 
-    sizes = checkpoint.sizes
     module = network.build(checkpoint)
     progress(f"building the engine for {checkpoint.provenance.name}")
-    example = (torch.zeros(1, sizes.num_ws, sizes.w_dim), torch.ones(sizes.noise_layers))
+    example = module.examples()
     with warnings.catch_warnings():  # the tracer warns of constants, which these are meant to be, and of its own age
         warnings.simplefilter("ignore")
-        return openvino.convert_model(
-            network.SignalNetwork(module.generator) if signal else module,
+        model = openvino.convert_model(
+            network.SignalNetwork(module) if signal else module,
             example_input=example,
             input=[openvino.PartialShape(list(tensor.shape)) for tensor in example],
         )
+    for port, name in zip(model.inputs, module.inputs, strict=True):
+        port.get_tensor().set_names({name})
+    return model
 
 
 ENGINE = OpenVinoEngine

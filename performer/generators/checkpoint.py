@@ -7,17 +7,19 @@ Thread: any.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from performer.flow import F32
+from performer.flow import F32, U8
 from performer.refusal import Refused
 
+PREVIEW_KEY = "preview"
 HEADER_KEY = "performer"  # one key: safetensors writes several in an order that changes from run to run
 
 
@@ -28,13 +30,20 @@ class CheckpointError(Refused):
 class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The shape of a generator, as the rest of the program needs to know it."""
 
-    resolution: int  # px, both sides
+    height_px: int
+    width_px: int
     z_dim: int
     w_dim: int
     num_ws: int  # rows of ws
     noise_layers: int  # length of the noise gains
     coarse: int  # ws[:coarse] shape the form
     middle: int  # ws[coarse:middle] shape the parts; the rest is texture and colour
+    classes: int = 0  # labels that the generator knows; 0 for one that knows none
+
+    @property
+    def resolution(self) -> int:
+        """The longer side of the picture, px."""
+        return max(self.height_px, self.width_px)
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +55,15 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     trained: bool  # False for a random initialisation
     made_with: str = ""
     seed: int = 0
+    source: str = ""  # of an imported species: the format of the file that it was read from ...
+    source_sha256: str = ""  # ... and its hash
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
     family: str
     sizes: Sizes
     provenance: Provenance
+    options: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,8 @@ class Checkpoint:
     tensors: dict[str, F32]
     content_hash: str  # sha256 of the file: the key of every cache
     path: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)  # what the family knows and the tensors do not say
+    preview: U8 | None = None  # [H, W, 3] sRGB, a picture to know the species by
 
 
 def load(path: Path) -> Checkpoint:
@@ -77,7 +91,9 @@ def load(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             header = _parse_header(path, file.metadata() or {})
-            tensors = {key: np.asarray(file.get_tensor(key), np.float32) for key in file.keys()}  # noqa: SIM118
+            keys = [key for key in file.keys() if key != PREVIEW_KEY]  # noqa: SIM118
+            tensors = {key: np.asarray(file.get_tensor(key), np.float32) for key in keys}
+            preview = file.get_tensor(PREVIEW_KEY) if len(keys) < len(file.keys()) else None
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); {path.stat().st_size:,} bytes are there. "
@@ -93,6 +109,8 @@ def load(path: Path) -> Checkpoint:
         tensors=tensors,
         content_hash=hashlib.sha256(path.read_bytes()).hexdigest(),
         path=path,
+        options=header.options,
+        preview=preview,
     )
 
 
@@ -115,8 +133,18 @@ def save(
     sizes: Sizes,
     provenance: Provenance,
     tensors: dict[str, np.ndarray],
+    options: dict[str, Any] | None = None,
+    preview: U8 | None = None,
 ) -> None:
-    """Write a species; the same arguments give the same bytes."""
-    header = msgspec.json.encode(_Header(family=family, sizes=sizes, provenance=provenance), order="sorted").decode()
+    """Write a species; the same arguments give the same bytes. Raises OSError."""
+    written = _Header(family=family, sizes=sizes, provenance=provenance, options=options or {})
+    header = msgspec.json.encode(written, order="sorted").decode()
+    if preview is not None:
+        tensors = {**tensors, PREVIEW_KEY: preview}
     ordered = {key: np.array(tensors[key], order="C") for key in sorted(tensors)}  # keeps scalars 0-d
-    save_file(ordered, path, metadata={HEADER_KEY: header})
+    partial = path.with_name(path.name + ".part")
+    save_file(ordered, partial, metadata={HEADER_KEY: header})
+    partial.chmod(
+        0o644
+    )  # the library lets its owner alone read it, which a second user of the machine finds out on stage
+    partial.replace(path)  # a disk that fills up leaves no half species under the name of a whole one

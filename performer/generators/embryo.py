@@ -297,7 +297,9 @@ def _woven(weaver: _Weaver, latents: _Latents, rng: np.random.Generator, w: F32)
         weights[f"{prefix}.noise_const"] = _mirrored(rng.standard_normal((resolution, resolution))) * math.sqrt(2)
         weights[f"{prefix}.noise_strength"] = np.array(NOISE_STRENGTH * quietest)
         weights[f"{prefix}.bias"] = bias
-        conv = StyledConv(inside, out, w_dim=W_DIM, resolution=resolution, up="bilinear" if name == "conv0" else "")
+        conv = StyledConv(
+            inside, out, w_dim=W_DIM, size_px=(resolution, resolution), up="bilinear" if name == "conv0" else ""
+        )
         conv.load_state_dict(
             {key: torch.from_numpy(np.asarray(weights[f"{prefix}.{key}"], np.float32)) for key in conv.state_dict()}
         )

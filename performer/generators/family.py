@@ -3,10 +3,12 @@
 To add one, write one file here with
 
     NAME = "myfamily"                                # as in the header of its checkpoints
-    def build(checkpoint: Checkpoint) -> nn.Module   # forward(ws [N, num_ws, w_dim], noise [L]) -> [N, 3, R, R]
+    def sizes_of(tensors, options) -> Sizes          # of an imported checkpoint, from the shapes of its tensors
+    def build(checkpoint: Checkpoint) -> nn.Module   # forward(ws [N, num_ws, w_dim], noise [L]) -> [N, 3 or 4, H, W]
 
-The module may also offer `forward_rgba(ws, noise) -> [N, R, R, 4]`, the same picture channels-last with alpha 1, where
-that saves time; engines prefer it.
+A network whose input can be moved has the attribute `takes_transform = True`, and `transform` [3, 3] as a third argument
+of `forward`. It may also offer `forward_rgba(ws, noise) -> [N, H, W, 4]`, the same picture channels-last with alpha 1,
+where that saves time; engines prefer it. `sizes_of` may be left out where nobody else trains such a family.
 
 The scan also parameterises the contract tests.
 
@@ -16,10 +18,11 @@ Thread: whoever calls. Importing this module imports no torch; `build` does.
 import importlib
 import pkgutil
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import performer.generators
-from performer.generators.checkpoint import Checkpoint, CheckpointError
+from performer.flow import F32
+from performer.generators.checkpoint import Checkpoint, CheckpointError, Sizes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +36,11 @@ def families() -> dict[str, ModuleType]:
         if hasattr(module, "NAME") and hasattr(module, "build"):
             found[module.NAME] = module
     return found
+
+
+def sizes_of(name: str, tensors: dict[str, F32], options: dict[str, Any]) -> Sizes:
+    """The sizes of an imported generator of family `name`. Raises CheckpointError."""
+    return families()[name].sizes_of(tensors, options)
 
 
 def build(checkpoint: Checkpoint) -> "nn.Module":

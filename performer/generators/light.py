@@ -35,9 +35,11 @@ class Light(nn.Module):
             out = channels[resolution]
             if resolution > 4:
                 self.convs.append(
-                    StyledConv(channels[resolution // 2], out, w_dim=w_dim, resolution=resolution, up="bilinear")
+                    StyledConv(
+                        channels[resolution // 2], out, w_dim=w_dim, size_px=(resolution, resolution), up="bilinear"
+                    )
                 )
-            self.convs.append(StyledConv(out, out, w_dim=w_dim, resolution=resolution))
+            self.convs.append(StyledConv(out, out, w_dim=w_dim, size_px=(resolution, resolution)))
         self.head = ToRgb(out, 3 * SHUFFLE * SHUFFLE, w_dim=w_dim, kernel=3)
 
     def forward(
@@ -80,7 +82,8 @@ def sizes(*, resolution: int, z_dim: int, w_dim: int) -> Sizes:
     """The sizes of a light generator for `resolution` px."""
     levels = int(math.log2(resolution)) - 2  # resolutions in the trunk, 4..resolution/2
     return Sizes(
-        resolution=resolution,
+        height_px=resolution,
+        width_px=resolution,
         z_dim=z_dim,
         w_dim=w_dim,
         num_ws=2 * levels,

@@ -12,6 +12,7 @@ Thread: whoever calls. No I/O, no global flags.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 LEAK = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
+TAPS = (1.0, 3.0, 3.0, 1.0)  # the low-pass of StyleGAN2
 CLAMP = 256.0  # keeps half precision in range; never reached by a healthy network
 
 
@@ -66,15 +68,20 @@ class StyledConv(nn.Module):
         out_channels: int,
         *,
         w_dim: int,
-        resolution: int,  # Of the output, px.
+        size_px: tuple[int, int],  # Of the output, (height, width).
         up: str = "",  # "", "fir" (transposed convolution and FIR, as published) or "bilinear" (convolve, then enlarge).
+        taps: Sequence[float] = TAPS,  # Of the FIR.
+        clamp: float | None = CLAMP,
+        gain: float = 1.0,  # Of the output; residual networks take the root of a half.
     ) -> None:
         super().__init__()
-        self.up = up
+        self.up, self.taps = up, tuple(taps)
+        self.clamp = None if clamp is None else clamp * gain
+        self.gain = ACTIVATION_GAIN * gain
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels))
         self.noise_strength = nn.Parameter(torch.empty([]))
-        self.register_buffer("noise_const", torch.empty(resolution, resolution))
+        self.register_buffer("noise_const", torch.empty(size_px))
         self.affine = Affine(w_dim, in_channels)
         self.noise_const: Tensor
 
@@ -92,23 +99,31 @@ class StyledConv(nn.Module):
         q = self.weight.square().sum(dim=(2, 3))  # [O, I]; a constant, folded by every compiler
         d = torch.rsqrt(s.square() @ q.t() + 1e-8)
         x = (x * s[:, None, None, :]).permute(0, 3, 1, 2)
-        x = conv_up_fir(x, self.weight) if self.up == "fir" else F.conv2d(x, self.weight, padding=1)
+        x = conv_up_fir(x, self.weight, self.taps) if self.up == "fir" else F.conv2d(x, self.weight, padding=1)
         if self.up == "bilinear":
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         x = x.permute(0, 2, 3, 1) * d[:, None, None, :]
         return x + (self.noise_const * self.noise_strength)[:, :, None] * noise_gain + self.bias
 
-    @staticmethod
-    def activate(x: Tensor) -> Tensor:
+    def activate(self, x: Tensor) -> Tensor:
         """Leaky ReLU with the gain that keeps the variance, clamped."""
-        return (F.leaky_relu(x, LEAK) * ACTIVATION_GAIN).clamp(-CLAMP, CLAMP)
+        return clamped(F.leaky_relu(x, LEAK) * self.gain, self.clamp)
 
 
 class ToRgb(nn.Module):
     """Modulated convolution to image channels, without demodulation."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, kernel: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        w_dim: int,
+        kernel: int = 1,
+        clamp: float | None = CLAMP,
+    ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(out_channels))
         self.affine = Affine(w_dim, in_channels)
@@ -122,24 +137,51 @@ class ToRgb(nn.Module):
         """The layer with other weights and biases of the same kernel size: [N, H, W, I] -> [N, H, W, O]."""
         s = self.affine(w) * self.gain
         x = F.conv2d((x * s[:, None, None, :]).permute(0, 3, 1, 2), weight, padding=self.padding)
-        return (x.permute(0, 2, 3, 1) + bias).clamp(-CLAMP, CLAMP)
+        return clamped(x.permute(0, 2, 3, 1) + bias, self.clamp)
 
 
-def fir_kernel(gain: float, *, channels: int) -> Tensor:  # [channels, 1, 4, 4]
-    """The [1, 3, 3, 1] low-pass of StyleGAN2 as a depthwise kernel whose sum is `gain`."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = torch.outer(taps, taps)
+class Skip(nn.Module):
+    """The residual network's short way past a block: a 1x1 convolution, then enlarged."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, taps: Sequence[float] = TAPS, gain: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 1, 1))
+        self.gain = gain / math.sqrt(in_channels)
+        self.taps = tuple(taps)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, H, W, I] -> [N, 2H, 2W, O]
+        x = F.conv2d(x.permute(0, 3, 1, 2), self.weight * self.gain)
+        return image_up_fir(x, self.taps).permute(0, 2, 3, 1)
+
+
+def clamped(x: Tensor, limit: float | None) -> Tensor:
+    """`x` kept within -limit..limit; None leaves it."""
+    return x if limit is None else x.clamp(-limit, limit)
+
+
+def fir_kernel(gain: float, *, channels: int, taps: Sequence[float]) -> Tensor:  # [channels, 1, 4, 4]
+    """A separable low-pass as a depthwise kernel whose sum is `gain`."""
+    row = torch.tensor(taps)
+    kernel = torch.outer(row, row)
     return (kernel * (gain / kernel.sum())).repeat(channels, 1, 1, 1)
 
 
-def conv_up_fir(x: Tensor, weight: Tensor) -> Tensor:  # [N, I, H, W], [O, I, 3, 3] -> [N, O, 2H, 2W]
+def conv_up_fir(
+    x: Tensor,  # [N, I, H, W]
+    weight: Tensor,  # [O, I, 3, 3]
+    taps: Sequence[float] = TAPS,
+) -> Tensor:  # [N, O, 2H, 2W]
     """Transposed convolution of stride 2, then the FIR low-pass with gain 4."""
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     channels = weight.shape[0]
-    return F.conv2d(F.pad(x, (1, 1, 1, 1)), fir_kernel(4.0, channels=channels).to(x), groups=channels)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1)), fir_kernel(4.0, channels=channels, taps=taps).to(x), groups=channels)
 
 
-def image_up_fir(image: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, 2H, 2W]
-    """Enlarge the skip image with the same low-pass."""
+def image_up_fir(
+    image: Tensor,  # [N, C, H, W]
+    taps: Sequence[float] = TAPS,
+) -> Tensor:  # [N, C, 2H, 2W]
+    """Enlarge a picture with the same low-pass."""
     channels = image.shape[1]
-    return F.conv_transpose2d(image, fir_kernel(4.0, channels=channels).to(image), stride=2, padding=1, groups=channels)
+    kernel = fir_kernel(4.0, channels=channels, taps=taps).to(image)
+    return F.conv_transpose2d(image, kernel, stride=2, padding=1, groups=channels)

@@ -27,7 +27,7 @@ class Painter(SlotEngine):
     def activate(self, checkpoint, *, progress):
         if type(self).refuses:
             raise EngineError("no paint")
-        self._start(checkpoint.sizes.resolution)
+        self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
 
     def _infer_impl(self, latent, out):
         if type(self).fails:

@@ -11,8 +11,7 @@ import torch
 from performer.clock import SystemClock
 from performer.engines import cache
 from performer.engines.openvino import HINTS, OpenVinoEngine, compiled_model, converted
-from performer.generators import family
-from performer.generators.network import SignalNetwork
+from performer.generators.network import SignalNetwork, build
 from tests.conftest import EMBRYO, small_stylegan2
 
 
@@ -24,7 +23,7 @@ def silent(text: str) -> None:
 def test_error_against_eager_before_quantisation(embryo, truncation):
     """At most 1e-3 on images in -1..1."""
     compiled = openvino.Core().compile_model(converted(embryo, progress=silent, signal=True), "CPU", HINTS)
-    oracle = SignalNetwork(family.build(embryo))
+    oracle = SignalNetwork(build(embryo))
     rng = np.random.default_rng(5)
     mean = embryo.tensors["mapping.w_avg"]
     for _ in range(4):

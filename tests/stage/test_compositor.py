@@ -51,6 +51,14 @@ def test_without_a_new_image_the_last_is_held(rig: Rig) -> None:
     assert np.abs(rig.show(None) - before).max() <= 1
 
 
+def test_a_picture_that_is_not_square_keeps_its_shape(rig: Rig) -> None:
+    wide = np.full((32, 64, 4), 255, np.uint8)
+    wide[..., :3] = 10, 10, 200
+    wide[:, :16, :3] = 200, 10, 10  # a quarter of its width
+    shown = rig.show(wide)[36]  # a row in the middle; on a frame of 16:9 the picture is as wide as the frame
+    assert shown[int(0.20 * 128), 0] > 150 and shown[int(0.31 * 128), 2] > 150
+
+
 def test_blackout_is_exactly_black_with_everything_on_and_comes_back(rig: Rig) -> None:
     rig.set(**{"grade.grain": 1.0, "feedback.amount": 1.0, "out.blackout": 1.0})
     assert rig.show(busy()).max() == 0

@@ -1,0 +1,97 @@
+"""Importing: other people's checkpoints to species of our own, with a picture to know them by.
+
+Nothing in a foreign file is run; `performer.generators.foreign` says how it is read.
+
+Thread: main, before any show.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from performer.generators import checkpoint as species
+from performer.generators import family, foreign
+from performer.generators.checkpoint import Checkpoint, Provenance
+from performer.refusal import Refused
+
+UNKNOWN_LICENCE = "unknown: ask whoever trained it before you show or share it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """What the command line may say of an import."""
+
+    file: Path
+    out: Path | None = None  # the file's own name, as .safetensors, in the current folder
+    name: str = ""  # the file's own name
+    licence: str = UNKNOWN_LICENCE
+    origin: str = ""
+    preview: bool = True
+
+
+def import_species(options: ImportOptions, *, announce: Callable[[str], None]) -> Path:
+    """Read a foreign checkpoint and write it as a species; the path of that. Raises Refused."""
+    out = options.out or Path(f"{options.file.stem}.safetensors")
+    if out.suffix != ".safetensors":
+        raise Refused(f"--out {out}: expected a name that ends in .safetensors")
+    if out.exists():
+        raise Refused(f"--out {out}: is there already, and nothing is overwritten; choose another name with --out")
+    read = foreign.read(options.file, progress=announce)
+    checkpoint = Checkpoint(
+        family=read.family,
+        sizes=family.sizes_of(read.family, read.tensors, read.options),
+        provenance=Provenance(
+            name=options.name or options.file.stem,
+            origin=options.origin or f"imported from {options.file.name}",
+            licence=options.licence,
+            trained=True,
+            made_with="performer import",
+            source=read.source,
+            source_sha256=_sha256(options.file),
+        ),
+        tensors=read.tensors,
+        content_hash="",
+        path=options.file,
+        options=read.options,
+    )
+    network = family.build(checkpoint)  # refuses what could not be played, before anything is written
+    preview = None
+    if options.preview:
+        announce(f"drawing a preview of {checkpoint.sizes.width_px}x{checkpoint.sizes.height_px} px")
+        from performer.generators.preview import picture_of  # late: it needs torch
+
+        preview = picture_of(checkpoint, network=network)
+    try:
+        species.save(
+            out,
+            family=checkpoint.family,
+            sizes=checkpoint.sizes,
+            provenance=checkpoint.provenance,
+            tensors=checkpoint.tensors,
+            options=checkpoint.options,
+            preview=preview,
+        )
+        if preview is not None:
+            Pillow.fromarray(preview).save(out.with_suffix(".png"))
+    except OSError as error:
+        raise Refused(f"--out {out}: cannot be written ({error.strerror or error})") from None
+    sizes = checkpoint.sizes
+    announce(f"from     {read.source}")
+    announce(
+        f"family   {checkpoint.family}, {sizes.width_px}x{sizes.height_px} px, w of {sizes.w_dim} in {sizes.num_ws} rows"
+    )
+    if sizes.classes:
+        announce(f"classes  {sizes.classes}; class 0 plays")
+    for note in read.notes:
+        announce(f"note     {note}")
+    announce(f"licence  {checkpoint.provenance.licence}")
+    announce(f"species  {out}: performer play --species {out}")
+    return out
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

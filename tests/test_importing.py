@@ -1,0 +1,79 @@
+"""From somebody's checkpoint to a species on stage."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from performer.generators import checkpoint as species
+from performer.generators import family
+from performer.importing import UNKNOWN_LICENCE, ImportOptions, import_species
+from performer.refusal import Refused
+from tests.foreign import generators, writers
+from tests.show.program import run
+
+ATTRIBUTES = {"": {"_init_args": (), "_init_kwargs": {"z_dim": 5, "synthesis_kwargs": {"conv_clamp": 256}}}}
+
+
+@pytest.fixture
+def pickle_file(tmp_path):
+    """A snapshot as stylegan2-ada-pytorch writes it; G differs from G_ema."""
+    tensors = generators.stylegan2()
+    networks = {
+        "G": writers.module(generators.other(tensors), attributes=ATTRIBUTES),
+        "D": None,
+        "G_ema": writers.module(generators.with_filters(tensors), attributes=ATTRIBUTES),
+    }
+    path = tmp_path / "network-snapshot-000042.pkl"
+    path.write_bytes(writers.pickled(networks))
+    return path
+
+
+def test_a_pickle_becomes_a_species_with_a_picture(tmp_path, pickle_file):
+    said: list[str] = []
+    options = ImportOptions(file=pickle_file, out=tmp_path / "moth.safetensors", name="moth", licence="CC BY 4.0")
+    made = species.load(import_species(options, announce=said.append))
+    tensors = generators.stylegan2()
+    assert made.tensors.keys() == tensors.keys()
+    assert all((made.tensors[key] == value).all() for key, value in tensors.items())
+    assert (made.family, made.options["conv_clamp"], made.sizes.resolution) == ("stylegan2", 256, 16)
+    assert (made.provenance.name, made.provenance.licence, made.provenance.trained) == ("moth", "CC BY 4.0", True)
+    assert "stylegan2-ada" in made.provenance.source
+    assert made.provenance.source_sha256 == hashlib.sha256(pickle_file.read_bytes()).hexdigest()
+    picture = np.asarray(Image.open(tmp_path / "moth.png"))
+    assert picture.shape == (16, 16, 3) and (picture == made.preview).all() and picture.std() > 1
+    with torch.no_grad():
+        ws = torch.zeros(1, made.sizes.num_ws, made.sizes.w_dim)
+        assert torch.isfinite(family.build(made)(ws, torch.ones(made.sizes.noise_layers))).all()
+    assert any("performer play --species" in text for text in said)
+
+
+def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path, pickle_file):
+    out = tmp_path / "mine.safetensors"
+    out.write_bytes(b"mine")
+    with pytest.raises(Refused, match=r"mine\.safetensors: is there already, and nothing is overwritten"):
+        import_species(ImportOptions(file=pickle_file, out=out), announce=lambda text: None)
+    assert out.read_bytes() == b"mine"
+    (tmp_path / "cut.pkl").write_bytes(pickle_file.read_bytes()[:-200])
+    with pytest.raises(Refused, match=r"cut\.pkl"):
+        import_species(
+            ImportOptions(file=tmp_path / "cut.pkl", out=tmp_path / "x.safetensors"), announce=lambda text: None
+        )
+    with pytest.raises(Refused, match=r"expected a name that ends in \.safetensors"):
+        import_species(ImportOptions(file=pickle_file, out=tmp_path / "x.pt"), announce=lambda text: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.pkl", "mine.safetensors", pickle_file.name]
+
+
+def test_import_then_play_with_the_bundled_setlist(tmp_path, pickle_file):
+    done = run("import", pickle_file.name, "--out", "moth.safetensors", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for line in ("NVIDIA stylegan2-ada-pytorch pickle", "family   stylegan2, 16x16 px", UNKNOWN_LICENCE):
+        assert line in done.stdout
+    words = ("--species", "moth", "--headless", "--size", "160x90", "--osc-port", "0", "--seconds", "1")
+    done = run("play", *words, "--snapshot", "last.png", cwd=tmp_path)
+    assert done.returncode == 0 and "species  network-snapshot-000042 (16x16 px)" in done.stdout, done.stdout
+    assert np.asarray(Image.open(tmp_path / "last.png")).std() > 5
+    done = run("play", "--species", "nobody", "--headless", cwd=tmp_path)
+    assert done.returncode == 2 and "'nobody' not found" in done.stdout
