@@ -172,6 +172,22 @@ class Import:
 
 
 @dataclass(kw_only=True)
+class Traits:
+    """Find the directions along which a species changes most, and keep them in it as trait.1, trait.2 …"""
+
+    species: Annotated[Path, tyro.conf.Positional]
+    """A species (.safetensors); it is written anew, with its traits."""
+    count: int = 6
+    """How many to find by each of two methods."""
+
+    def run(self) -> None:
+        from performer.importing import find_traits
+
+        _within("--count", self.count, 1, 32, "traits")
+        find_traits(self.species, count=self.count, announce=_announce)
+
+
+@dataclass(kw_only=True)
 class Doctor:
     """Look at this machine: what a show can use, what it lacks, and the remedy; exit status 1 where something fails."""
 
@@ -196,7 +212,7 @@ def main() -> None:
         handlers=[RichHandler(console=_console, show_path=False, show_time=False, markup=False)],
     )
     verb = tyro.extras.subcommand_cli_from_dict(
-        {"play": Play, "import": Import, "check": Check, "doctor": Doctor},
+        {"play": Play, "import": Import, "traits": Traits, "check": Check, "doctor": Doctor},
         description="performer: a trained image generator, played live like an instrument.",
     )
     try:

@@ -1,4 +1,4 @@
-"""Importing: other people's checkpoints to species of our own, with a picture to know them by.
+"""Making species ready: other people's checkpoints become species of our own, and traits are found in them.
 
 Nothing in a foreign file is run; `performer.generators.foreign` says how it is read.
 
@@ -7,7 +7,7 @@ Thread: main, before any show.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image as Pillow
@@ -90,6 +90,47 @@ def import_species(options: ImportOptions, *, announce: Callable[[str], None]) -
     announce(f"licence  {checkpoint.provenance.licence}")
     announce(f"species  {out}: performer play --species {out}")
     return out
+
+
+STRIP_STEPS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # deviations
+STRIP_PX = 160
+
+
+def find_traits(path: Path, *, count: int, announce: Callable[[str], None]) -> Path:
+    """Find the traits of the species at `path`, write them into it, and draw them; the path of the strip.
+
+    Traits that it has already are replaced. Raises Refused.
+    """
+    from performer.generators import traits
+
+    checkpoint = species.load(path)
+    announce(f"looking for traits in {checkpoint.provenance.name}")
+    names, directions = traits.find(checkpoint, count=count)
+    checkpoint = replace(checkpoint, traits=names, trait_directions=directions)
+    strip_path = path.with_name(f"{path.stem}-traits.png")
+    from performer.generators.preview import strip
+
+    announce(f"drawing {len(names)} traits, {len(names) * len(STRIP_STEPS)} pictures")
+    picture = strip(checkpoint, network=family.build(checkpoint), steps=STRIP_STEPS, most_px=STRIP_PX)
+    try:
+        species.save(
+            path,
+            family=checkpoint.family,
+            sizes=checkpoint.sizes,
+            provenance=checkpoint.provenance,
+            tensors=checkpoint.tensors,
+            options=checkpoint.options,
+            preview=checkpoint.preview,
+            traits=names,
+            trait_directions=directions,
+        )
+        Pillow.fromarray(picture).save(strip_path)
+    except OSError as error:
+        raise Refused(f"{path}: cannot be written ({error.strerror or error})") from None
+    for number, name in enumerate(names, 1):
+        announce(f"trait.{number:<3} {name}")
+    announce(f"strip    {strip_path}: a trait a row, {', '.join(f'{step:+g}' for step in STRIP_STEPS)} deviations")
+    return strip_path
 
 
 def _sha256(path: Path) -> str:

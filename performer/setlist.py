@@ -16,7 +16,7 @@ from performer import resources
 from performer.audio.features import feature_names, feature_of
 from performer.audio.source import SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
 from performer.choreography import routes as routing
-from performer.choreography.motion import Anatomy, motion_params
+from performer.choreography.motion import Anatomy, motion_params, trait_params
 from performer.choreography.plan import Cue, Length, Plan
 from performer.choreography.routes import Route
 from performer.flow import frozen_array
@@ -127,6 +127,7 @@ class Setlist:
             middle=sizes.middle,
             w_avg=mapping.w_avg,
             w_from_z=mapping.w_from_z,
+            traits=self.checkpoint.trait_directions,
             label_row=mapping.label_row,
         )
         return Plan(
@@ -182,7 +183,7 @@ def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "",
         for c, cue in enumerate(file.cue)
     ]
     routes = [*shared, *(located for located_routes in own for located in located_routes)]
-    table = _table(routes, shaders, note)
+    table = _table(routes, shaders, checkpoint.traits if checkpoint is not None else (), note)
     _check_routes(routes, table, [voice.name for voice in voices], note)
     _check_osc(file.osc, table, note)
     defaults = table.defaults()
@@ -338,8 +339,10 @@ def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
     )
 
 
-def _table(routes: list[tuple[str, Route]], shaders: tuple[Path, ...], note: Any) -> ParamTable:
-    declared: list[Param] = [*parameters.base_params(), *motion_params(), *stage_params()]
+def _table(
+    routes: list[tuple[str, Route]], shaders: tuple[Path, ...], traits: tuple[str, ...], note: Any
+) -> ParamTable:
+    declared: list[Param] = [*parameters.base_params(), *motion_params(), *trait_params(traits), *stage_params()]
     for path in shaders:
         try:
             declared += params_of(path)

@@ -1,12 +1,14 @@
 """From somebody's checkpoint to a species on stage."""
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from performer import resources
 from performer.generators import checkpoint as species
 from performer.generators import family
 from performer.importing import UNKNOWN_LICENCE, ImportOptions, import_species
@@ -77,3 +79,25 @@ def test_import_then_play_with_the_bundled_setlist(tmp_path, pickle_file):
     assert np.asarray(Image.open(tmp_path / "last.png")).std() > 5
     done = run("play", "--species", "nobody", "--headless", cwd=tmp_path)
     assert done.returncode == 2 and "'nobody' not found" in done.stdout
+
+
+def test_traits_are_found_drawn_and_played(tmp_path):
+    shutil.copy(resources.CHECKPOINTS / "embryo.safetensors", tmp_path / "mine.safetensors")
+    done = run("traits", "mine.safetensors", "--count", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for line in ("trait.1   ganspace 1", "trait.2   ganspace 2", "trait.3   sefa coarse 1", "trait.4   sefa middle 1"):
+        assert line in done.stdout
+    strip = np.asarray(Image.open(tmp_path / "mine-traits.png")).astype(int)
+    assert strip.shape == (4 * 160, 5 * 160, 3)
+    rows = strip.reshape(4, 160, 5, 160, 3)
+    assert (rows[:, :, 2] == rows[:1, :, 2]).all(), "the mean animal stands in the middle of every row"
+    assert all(np.abs(rows[n, :, 0] - rows[n, :, 4]).mean() > 1 for n in range(4)), "a trait that changes nothing"
+    route = '[[route]]\nname = "swing"\nfrom = "mix.bass.hit"\nto = "trait.3"\namount = 3.0\n'
+    setlist = 'schema = 1\nname = "t"\nspecies = "mine"\n[audio]\nsource = "tone"\n' + route + '[[cue]]\nid = "1"\n'
+    (tmp_path / "show.toml").write_text(setlist)
+    assert run("check", "show.toml", cwd=tmp_path).returncode == 0
+    words = ("--headless", "--size", "160x90", "--osc-port", "0", "--seconds", "0.5")
+    assert run("play", "show.toml", *words, cwd=tmp_path).returncode == 0
+    (tmp_path / "show.toml").write_text(setlist.replace('"mine"', '"embryo"'))
+    done = run("check", "show.toml", cwd=tmp_path)
+    assert done.returncode == 2 and "'trait.3' is no parameter" in done.stdout

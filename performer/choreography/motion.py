@@ -7,7 +7,7 @@ Thread: render. Immutable but for the memo of mapped latents, which only saves t
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,7 @@ class Anatomy:
     middle: int  # ws[coarse:middle] shape the parts, the rest texture and colour
     w_avg: F32  # [w_dim]
     w_from_z: Callable[[F32], F32]  # [z_dim] -> [w_dim]
+    traits: F32 | None = None  # [traits, groups, w_dim], one deviation each
     label_row: F32 | None = None  # [w_dim], the last row of ws where it is a label and no latent
     _memo: dict[tuple[int, int, int], F32] = field(default_factory=dict, repr=False)
 
@@ -191,17 +192,37 @@ def motion_params() -> tuple[Param, ...]:
     return tuple(param for motion in MOTIONS for param in motion.params)
 
 
-def ws_from_offsets(anatomy: Anatomy, offsets: F32 | F64, *, truncation: float) -> F32:
-    """Spread group offsets [groups, w_dim] over the layers and truncate: [num_ws, w_dim].
+def ws_from_offsets(
+    anatomy: Anatomy,
+    offsets: F32 | F64,
+    *,
+    truncation: float,
+    traits: Sequence[float] = (),
+) -> F32:
+    """Spread group offsets [groups, w_dim] over the layers, truncate, and add traits, in deviations: [num_ws, w_dim].
+
+    Traits are not truncated: a knob does the same to a tame animal as to a wild one.
 
     Truncation is w_avg + psi (w - w_avg): Karras et al., "A Style-Based Generator Architecture" (2019), section 3.
     """
     ws = np.empty((anatomy.num_ws, anatomy.w_dim), np.float32)
     for group in range(len(GROUPS)):
         ws[anatomy.rows(group)] = anatomy.w_avg + offsets[group] * np.float32(truncation)
+    for amount, direction in zip(traits, anatomy.traits if anatomy.traits is not None else (), strict=True):
+        if amount != 0.0:
+            for group in range(len(GROUPS)):
+                ws[anatomy.rows(group)] += direction[group] * np.float32(amount)
     if anatomy.label_row is not None:
         ws[-1] = anatomy.label_row
     return ws
+
+
+def trait_params(names: Sequence[str]) -> tuple[Param, ...]:
+    """The parameters `trait.1`, `trait.2` … of a species with traits of these names."""
+    return tuple(
+        Param(id=f"trait.{number}", low=-8.0, high=8.0, unit="deviations", help=f"{name}, from the mean animal")
+        for number, name in enumerate(names, 1)
+    )
 
 
 def input_transform(*, x: float, y: float, turns: float, zoom: float) -> F32:

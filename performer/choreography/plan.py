@@ -116,6 +116,8 @@ class Plan:
         self._truncation = table.row("latent.truncation")
         self._noise = table.row("latent.noise")
         self._pushes = tuple(table.row(f"latent.{group}") for group in ("coarse", "middle", "fine"))
+        traits = 0 if anatomy.traits is None else len(anatomy.traits)
+        self._traits = tuple(table.row(f"trait.{number}") for number in range(1, traits + 1))
         self._moves = tuple(table.row(f"latent.{move}") for move in ("x", "y", "turn", "zoom"))
         self._master = table.row("routes.amount")
         self._breathe = [motion.name for motion in MOTIONS].index("breathe")
@@ -237,8 +239,14 @@ class Plan:
         for group, row in enumerate(self._pushes):
             if values[row] != 0.0:
                 offsets[group] += self.anatomy.anchor(cue.seed, 3, group) * values[row]
+        ws = ws_from_offsets(
+            self.anatomy,
+            offsets,
+            truncation=float(values[self._truncation]),
+            traits=[float(values[row]) for row in self._traits],
+        )
         latent = LatentFrame(
-            ws=frozen_array(ws_from_offsets(self.anatomy, offsets, truncation=float(values[self._truncation]))),
+            ws=frozen_array(ws),
             noise=frozen_array(np.full(self.anatomy.noise_layers, values[self._noise], np.float32)),
             transform=self._transform(values),
         )

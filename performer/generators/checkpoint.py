@@ -7,6 +7,7 @@ Thread: any.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from performer.flow import F32, U8
 from performer.refusal import Refused
 
 PREVIEW_KEY = "preview"
+TRAITS_KEY = "traits"
+GROUPS = 3  # layer groups: coarse, middle, fine
 HEADER_KEY = "performer"  # one key: safetensors writes several in an order that changes from run to run
 
 
@@ -64,6 +67,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     sizes: Sizes
     provenance: Provenance
     options: dict[str, Any] = {}
+    traits: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Checkpoint:
     path: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)  # what the family knows and the tensors do not say
     preview: U8 | None = None  # [H, W, 3] sRGB, a picture to know the species by
+    traits: tuple[str, ...] = ()  # names of the directions in w that were found in it, see `traits.py`
+    trait_directions: F32 | None = None  # [traits, 3 layer groups, w_dim]; of length 1 where a trait is one deviation
 
 
 def load(path: Path) -> Checkpoint:
@@ -91,17 +97,22 @@ def load(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             header = _parse_header(path, file.metadata() or {})
-            keys = [key for key in file.keys() if key != PREVIEW_KEY]  # noqa: SIM118
-            tensors = {key: np.asarray(file.get_tensor(key), np.float32) for key in keys}
-            preview = file.get_tensor(PREVIEW_KEY) if len(keys) < len(file.keys()) else None
+            there = set(file.keys())
+            tensors = {key: np.asarray(file.get_tensor(key), np.float32) for key in file.keys()}  # noqa: SIM118
+            preview = file.get_tensor(PREVIEW_KEY) if PREVIEW_KEY in there else None
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); {path.stat().st_size:,} bytes are there. "
             "It was probably cut short while copying: copy or download it again"
         ) from None
+    tensors.pop(PREVIEW_KEY, None)
     for key, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinity; expected finite weights; export it again")
+    directions = tensors.pop(TRAITS_KEY, None)
+    wanted = (len(header.traits), GROUPS, header.sizes.w_dim)
+    if header.traits and (directions is None or directions.shape != wanted):
+        raise CheckpointError(f"{path}: its traits are damaged; expected {list(wanted)}; run `performer traits` again")
     return Checkpoint(
         family=header.family,
         sizes=header.sizes,
@@ -111,6 +122,8 @@ def load(path: Path) -> Checkpoint:
         path=path,
         options=header.options,
         preview=preview,
+        traits=tuple(header.traits),
+        trait_directions=directions if header.traits else None,
     )
 
 
@@ -135,12 +148,16 @@ def save(
     tensors: dict[str, np.ndarray],
     options: dict[str, Any] | None = None,
     preview: U8 | None = None,
+    traits: Sequence[str] = (),
+    trait_directions: F32 | None = None,
 ) -> None:
     """Write a species; the same arguments give the same bytes. Raises OSError."""
-    written = _Header(family=family, sizes=sizes, provenance=provenance, options=options or {})
+    written = _Header(family=family, sizes=sizes, provenance=provenance, options=options or {}, traits=list(traits))
     header = msgspec.json.encode(written, order="sorted").decode()
     if preview is not None:
         tensors = {**tensors, PREVIEW_KEY: preview}
+    if trait_directions is not None:
+        tensors = {**tensors, TRAITS_KEY: trait_directions}
     ordered = {key: np.array(tensors[key], order="C") for key in sorted(tensors)}  # keeps scalars 0-d
     partial = path.with_name(path.name + ".part")
     save_file(ordered, partial, metadata={HEADER_KEY: header})

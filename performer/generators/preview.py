@@ -1,14 +1,16 @@
-"""A picture to know a species by.
+"""Pictures of a species that stands still: one to know it by, and a strip of its traits.
 
 Thread: whoever calls.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
 from torch import nn
 
-from performer.flow import U8
+from performer.flow import F32, U8
 from performer.generators.checkpoint import Checkpoint
 from performer.generators.mapping import Mapping
 from performer.generators.network import PictureNetwork
@@ -20,16 +22,36 @@ PREVIEW_PSI = 0.7
 
 def picture_of(checkpoint: Checkpoint, *, network: nn.Module, seed: int = PREVIEW_SEED, psi: float = PREVIEW_PSI) -> U8:
     """[H, W, 3] sRGB, the longer side at most 256 px: the animal of a seed, truncated."""
-    picture = PictureNetwork(network, sizes=checkpoint.sizes)
     mapping = Mapping(checkpoint)
     z = np.random.RandomState(seed).randn(checkpoint.sizes.z_dim).astype(np.float32)
     w = mapping.w_avg + np.float32(psi) * (mapping.w_from_z(z) - mapping.w_avg)
-    latent = list(picture.examples())
-    latent[0][:] = torch.from_numpy(w)
+    ws = np.repeat(w[None], checkpoint.sizes.num_ws, axis=0)
     if mapping.label_row is not None:
-        latent[0][:, -1] = torch.from_numpy(mapping.label_row.copy())
+        ws[-1] = mapping.label_row
+    return drawn(checkpoint, ws, network=network, most_px=PREVIEW_PX)
+
+
+def drawn(checkpoint: Checkpoint, ws: F32, *, network: nn.Module, most_px: int) -> U8:
+    """[H, W, 3] sRGB, the picture of `ws` [num_ws, w_dim], its longer side at most `most_px`."""
+    picture = PictureNetwork(network, sizes=checkpoint.sizes)
+    latent = list(picture.examples())
+    latent[0] = torch.from_numpy(ws[None].copy())
     with torch.inference_mode():
         pixels = picture(*latent).numpy()[..., :3]
     small = Pillow.fromarray(pixels)
-    small.thumbnail((PREVIEW_PX, PREVIEW_PX), Pillow.Resampling.LANCZOS)
+    small.thumbnail((most_px, most_px), Pillow.Resampling.LANCZOS)
     return np.asarray(small)
+
+
+def strip(checkpoint: Checkpoint, *, network: nn.Module, steps: Sequence[float], most_px: int) -> U8:
+    """[traits * h, steps * w, 3] sRGB: each trait in a row, at `steps` deviations from the mean animal."""
+    assert checkpoint.trait_directions is not None
+    sizes = checkpoint.sizes
+    edges = (0, sizes.coarse, sizes.middle, sizes.num_ws)
+    mean = np.repeat(Mapping(checkpoint).w_avg[None], sizes.num_ws, axis=0)
+    rows = []
+    for direction in checkpoint.trait_directions:
+        by_row = np.concatenate([np.repeat(direction[g : g + 1], edges[g + 1] - edges[g], axis=0) for g in range(3)])
+        row = [drawn(checkpoint, mean + by_row * np.float32(step), network=network, most_px=most_px) for step in steps]
+        rows.append(np.concatenate(row, axis=1))
+    return np.concatenate(rows, axis=0)

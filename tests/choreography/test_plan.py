@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from performer.audio.features import column, feature_names
-from performer.choreography.motion import MOTIONS, Anatomy, breath, motion_params, spline
+from performer.choreography.motion import MOTIONS, Anatomy, breath, motion_params, spline, ws_from_offsets
 from performer.choreography.plan import Cue, Length, Memory, Plan
 from performer.choreography.routes import Route
 from performer.choreography.transport import Transport
@@ -343,3 +343,21 @@ def test_transport_follows_parameter_taps_and_resync():
     assert transport.line.at(30.1) % 1 == pytest.approx(0.0, abs=1e-9)
     transport = transport.step((), bpm=90.0, at_s=31.0)
     assert replace(transport).bpm == pytest.approx(90.0)
+
+
+def test_a_trait_moves_by_whole_deviations_whatever_the_truncation():
+    still = replace(anatomy(), traits=np.random.default_rng(2).standard_normal((2, 3, 16)).astype(np.float32))
+    offsets = np.ones((3, 16), np.float32)
+    for truncation in (0.0, 0.5, 1.0):
+        plain = ws_from_offsets(still, offsets, truncation=truncation, traits=[0.0, 0.0])
+        moved = ws_from_offsets(still, offsets, truncation=truncation, traits=[0.0, -2.5])
+        for group in range(3):
+            expected = np.broadcast_to(still.traits[1, group] * np.float32(-2.5), moved[still.rows(group)].shape)
+            assert moved[still.rows(group)] - plain[still.rows(group)] == pytest.approx(expected, abs=1e-5)
+    assert (plain == ws_from_offsets(anatomy(), offsets, truncation=1.0)).all()
+
+
+def test_a_label_stands_in_the_last_row_whatever_moves():
+    labelled = replace(anatomy(), label_row=np.eye(16, dtype=np.float32)[3])
+    ws = ws_from_offsets(labelled, np.full((3, 16), 9.0, np.float32), truncation=1.0)
+    assert (ws[-1] == labelled.label_row).all() and (ws[:-1] != labelled.label_row).any()
