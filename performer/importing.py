@@ -65,15 +65,7 @@ def import_species(options: ImportOptions, *, announce: Callable[[str], None]) -
 
         preview = picture_of(checkpoint, network=network)
     try:
-        species.save(
-            out,
-            family=checkpoint.family,
-            sizes=checkpoint.sizes,
-            provenance=checkpoint.provenance,
-            tensors=checkpoint.tensors,
-            options=checkpoint.options,
-            preview=preview,
-        )
+        species.write(out, replace(checkpoint, preview=preview))
         if preview is not None:
             Pillow.fromarray(preview).save(out.with_suffix(".png"))
     except OSError as error:
@@ -113,17 +105,7 @@ def find_traits(path: Path, *, count: int, announce: Callable[[str], None]) -> P
     announce(f"drawing {len(names)} traits, {len(names) * len(STRIP_STEPS)} pictures")
     picture = strip(checkpoint, network=family.build(checkpoint), steps=STRIP_STEPS, most_px=STRIP_PX)
     try:
-        species.save(
-            path,
-            family=checkpoint.family,
-            sizes=checkpoint.sizes,
-            provenance=checkpoint.provenance,
-            tensors=checkpoint.tensors,
-            options=checkpoint.options,
-            preview=checkpoint.preview,
-            traits=names,
-            trait_directions=directions,
-        )
+        species.write(path, checkpoint)
         Pillow.fromarray(picture).save(strip_path)
     except OSError as error:
         raise Refused(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -165,3 +165,18 @@ def save(
         0o644
     )  # the library lets its owner alone read it, which a second user of the machine finds out on stage
     partial.replace(path)  # a disk that fills up leaves no half species under the name of a whole one
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint`, as `save` does. Raises OSError."""
+    save(
+        path,
+        family=checkpoint.family,
+        sizes=checkpoint.sizes,
+        provenance=checkpoint.provenance,
+        tensors=checkpoint.tensors,
+        options=checkpoint.options,
+        preview=checkpoint.preview,
+        traits=checkpoint.traits,
+        trait_directions=checkpoint.trait_directions,
+    )

@@ -53,6 +53,12 @@ class Stage:
 class ConvGlu(nn.Module):
     """Convolution, noise, normalisation, and a half of the channels that gates the other."""
 
+    weight: Tensor
+    shift: Tensor
+    noise_strength: Tensor | None
+    label_gain: Tensor | None
+    label_shift: Tensor | None
+
     def __init__(
         self,
         weight: Tensor,  # [2O, I, 3, 3]
@@ -75,15 +81,18 @@ class ConvGlu(nn.Module):
         label: Tensor | None,  # [N, classes]; None for a generator without labels.
     ) -> Tensor:  # [N, O, H, W]
         x = F.conv2d(x, self.weight, self.shift, padding=1)
-        if noise is not None:
+        if noise is not None and self.noise_strength is not None:
             x = x + noise * self.noise_strength[:, None, None]
-        if self.label_gain is not None:
+        if label is not None and self.label_gain is not None and self.label_shift is not None:
             x = x * (label @ self.label_gain)[:, :, None, None] + (label @ self.label_shift)[:, :, None, None]
         return glu(x)
 
 
 class Gate(nn.Module):
     """A gain for each channel of a large picture, from a small one."""
+
+    first: Tensor
+    second: Tensor
 
     def __init__(self, first: Tensor, second: Tensor, *, size_px: int) -> None:
         super().__init__()
@@ -98,6 +107,11 @@ class Gate(nn.Module):
 
 class FastGan(nn.Module):
     """z, for some a label, and noise gains to an RGB image in about -1..1."""
+
+    first: Tensor
+    first_shift: Tensor
+    head: Tensor
+    head_bias: Tensor
 
     def __init__(
         self,
@@ -116,7 +130,7 @@ class FastGan(nn.Module):
         # On a picture of one pixel the transposed convolution is a matrix product.
         self.register_buffer("first", (first * first_norm.gain[:, None, None]).flatten(1))
         self.register_buffer("first_shift", first_norm.shift[:, None, None].clone())
-        self.blocks = nn.ModuleList(nn.ModuleList(block) for block in blocks)
+        self.blocks: list[list[ConvGlu]] = nn.ModuleList(nn.ModuleList(block) for block in blocks)  # type: ignore[assignment]
         self.gates = nn.ModuleDict({str(block): gate for block, gate in gates.items()})
         self.register_buffer("head", head[0])
         self.register_buffer("head_bias", head[1])

@@ -28,6 +28,12 @@ SHUFFLE = 2
 class Block(nn.Module):
     """Twice the size by a pixel shuffle, low-pass, convolution, noise, half of the channels gated by the other."""
 
+    up_weight: Tensor
+    up_bias: Tensor
+    weight: Tensor
+    bias: Tensor
+    noise_strength: Tensor
+
     def __init__(
         self,
         up: tuple[Tensor, Tensor],  # Weight [4I, I, 1, 1] and bias [4I], before the shuffle.
@@ -57,6 +63,11 @@ class Block(nn.Module):
 
 class Lightweight(nn.Module):
     """z and noise gains to a picture in about -1..1."""
+
+    first: Tensor
+    first_shift: Tensor
+    head: Tensor
+    head_bias: Tensor
 
     def __init__(
         self,

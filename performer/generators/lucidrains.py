@@ -31,6 +31,11 @@ BLUR_TAPS = (1.0, 2.0, 1.0)
 class Modulated(nn.Module):
     """A convolution whose input channels are scaled by w."""
 
+    weight: Tensor
+    style_weight: Tensor
+    style_bias: Tensor
+    energy: Tensor | None
+
     def __init__(self, weight: Tensor, style_weight: Tensor, style_bias: Tensor, *, demodulate: bool = True) -> None:
         super().__init__()
         self.register_buffer("weight", weight)  # [O, I, k, k]
@@ -50,6 +55,9 @@ class Modulated(nn.Module):
 class NoisyConv(nn.Module):
     """Modulated convolution, noise with its own strength for each channel, leaky ReLU."""
 
+    strength: Tensor
+    bias: Tensor
+
     def __init__(self, conv: Modulated, strength: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.conv = conv
@@ -67,6 +75,8 @@ class NoisyConv(nn.Module):
 
 class Lucidrains(nn.Module):
     """ws and noise gains to a picture in about -1..1."""
+
+    const: Tensor
 
     def __init__(
         self,
@@ -91,7 +101,7 @@ class Lucidrains(nn.Module):
         noise: Tensor,  # [noise_layers]
     ) -> Tensor:  # [N, 3 or 4, R, R]
         x = self.const.expand(ws.shape[0], -1, -1, -1)
-        image = None
+        image: Tensor | None = None
         for block, to_rgb in enumerate(self.rgbs):
             w = ws[:, block]
             if block:
@@ -100,6 +110,7 @@ class Lucidrains(nn.Module):
                 x = self.convs[layer](x, w, getattr(self, f"noise_{layer}") * noise[layer])
             rgb = to_rgb(x, w)
             image = rgb if image is None else rgb + blurred(enlarged(image))
+        assert image is not None, "a generator has at least one block"
         return 2 * image - 1  # drawn in 0..1
 
 

@@ -64,7 +64,7 @@ class StyleGan2(nn.Module):
         x = self.const.permute(1, 2, 0)[None].expand(ws.shape[0], -1, -1, -1)
         x = self.convs[0](x, ws[:, 0], noise[0])
         summed = self.architecture == "skip"
-        image = self.rgbs[0](x, ws[:, 1]).permute(0, 3, 1, 2) if summed or len(self.convs) == 1 else None
+        image = self.rgbs[0](x, ws[:, 1]).permute(0, 3, 1, 2) if summed else x
         for block in range(1, len(self.convs) // 2 + 1):
             row = 2 * block - 1
             short = self.skips[block - 1](x) if self.skips else None
@@ -74,7 +74,7 @@ class StyleGan2(nn.Module):
                 x = x + short
             if summed:
                 image = image_up_fir(image, self.taps) + self.rgbs[block](x, ws[:, row + 2]).permute(0, 3, 1, 2)
-        if image is None:
+        if not summed:  # one RGB layer, at the end
             image = self.rgbs[0](x, ws[:, -1]).permute(0, 3, 1, 2)
         return image
 
@@ -148,9 +148,10 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         taps=taps,
     )
     if not options.get("use_noise", True):
-        for conv in network.convs:
-            conv.noise_strength.data.zero_()
-            conv.noise_const.zero_()
+        for conv in network.modules():
+            if isinstance(conv, StyledConv):
+                conv.noise_strength.data.zero_()
+                conv.noise_const.zero_()
     return fill(network, checkpoint, renamed, optional=() if options.get("use_noise", True) else ("noise_",))
 
 
