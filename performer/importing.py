@@ -76,7 +76,7 @@ def import_species(options: ImportOptions, *, announce: Callable[[str], None]) -
         f"family   {checkpoint.family}, {sizes.width_px}x{sizes.height_px} px, w of {sizes.w_dim} in {sizes.num_ws} rows"
     )
     if sizes.classes:
-        announce(f"classes  {sizes.classes}; class 0 plays")
+        announce(f"classes  {sizes.classes}; a setlist chooses one with `class`, 0 otherwise")
     for note in read.notes:
         announce(f"note     {note}")
     announce(f"licence  {checkpoint.provenance.licence}")

@@ -85,10 +85,11 @@ class _AudioFile(msgspec.Struct, forbid_unknown_fields=True):
     tone_hz: float = 220.0
 
 
-class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True):
+class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": "class"}):
     schema: int
     name: str
     species: str
+    label: int = 0
     notes: str = ""
     seed: int = 1
     audio: _AudioFile = msgspec.field(default_factory=_AudioFile)
@@ -107,6 +108,7 @@ class Setlist:
     path: Path
     name: str
     checkpoint: species.Checkpoint
+    label: int  # the class that a conditional species draws
     audio: SourceSpec
     voices: tuple[VoiceSpec, ...]
     shaders: tuple[Path, ...]
@@ -117,7 +119,7 @@ class Setlist:
     def plan(self) -> Plan:
         """The choreography of this show."""
         sizes = self.checkpoint.sizes
-        mapping = Mapping(self.checkpoint)
+        mapping = Mapping(self.checkpoint, label=self.label)
         anatomy = Anatomy(
             num_ws=sizes.num_ws,
             w_dim=sizes.w_dim,
@@ -168,6 +170,12 @@ def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "",
         note("cue", "none; expected at least one [[cue]]")
 
     checkpoint = _species(path, species_name or file.species, note, folder=Path.cwd() if species_name else path.parent)
+    label = file.label
+    if checkpoint is not None and not 0 <= label < max(checkpoint.sizes.classes, 1):
+        if species_name:  # the number was meant for the setlist's own species
+            label = 0
+        else:
+            note("class", f"{label}; expected 0 to {max(checkpoint.sizes.classes, 1) - 1}, as the species has classes")
     shaders = _shaders(path, file.shaders, note)
     voices = _voices(file.voices, note)
     source = audio or _audio(path, file.audio, note)
@@ -219,6 +227,7 @@ def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "",
         path=path,
         name=file.name,
         checkpoint=checkpoint,
+        label=label,
         audio=source,
         voices=voices,
         shaders=shaders,

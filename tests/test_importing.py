@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from performer import resources
+from performer import setlist as setlists
 from performer.generators import checkpoint as species
 from performer.generators import family
 from performer.importing import UNKNOWN_LICENCE, ImportOptions, import_species
@@ -101,3 +102,22 @@ def test_traits_are_found_drawn_and_played(tmp_path):
     (tmp_path / "show.toml").write_text(setlist.replace('"mine"', '"embryo"'))
     done = run("check", "show.toml", cwd=tmp_path)
     assert done.returncode == 2 and "'trait.3' is no parameter" in done.stdout
+
+
+def test_a_setlist_chooses_a_class(tmp_path):
+    tensors = generators.stylegan2(c_dim=3)
+    (tmp_path / "labelled.pkl").write_bytes(writers.pickled({"G_ema": writers.module(tensors, attributes=ATTRIBUTES)}))
+    options = ImportOptions(file=tmp_path / "labelled.pkl", out=tmp_path / "labelled.safetensors")
+    import_species(options, announce=lambda text: None)
+    latents = []
+    for label in (0, 2):
+        text = f'schema = 1\nname = "t"\nspecies = "labelled"\nclass = {label}\n'
+        text += '[audio]\nsource = "tone"\n[[cue]]\nid = "1"\n'
+        (tmp_path / "show.toml").write_text(text)
+        latents.append(setlists.load(tmp_path / "show.toml").plan().anatomy.anchor(1, 0, 0))
+    assert (latents[0] != latents[1]).any()
+    (tmp_path / "show.toml").write_text(text.replace("class = 2", "class = 3"))
+    with pytest.raises(Refused, match=r"class: 3; expected 0 to 2"):
+        setlists.load(tmp_path / "show.toml")
+    played = setlists.load(tmp_path / "show.toml", species_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
+    assert played.label == 0

@@ -115,6 +115,7 @@ def test_bundled_music_has_its_licence():
         (("drums = [1, 2]", "drums = [0, 2]"), r"voices.drums: [0, 2]; channels are numbered from 1"),
         (('"macro.1"', '"makro.1"'), r"'makro.1' is no parameter (did you mean 'macro.1'?)"),
         (("schema = 1", "schema = 7"), r"schema: 7; expected 1"),
+        (("seed = 4", "seed = 4\nclass = 2"), r"class: 2; expected 0 to 0"),
         (('source = "silence"', 'source = "file"\nfile = "nothing.flac"'), r"audio.file: 'nothing.flac' not found"),
         (("seed = 4", 'seed = "four"'), r"seed: 'four'; expected `int`, got `str`"),
         (("[[cue]]", "[[scene]]"), r"scene: unknown key"),
