@@ -13,10 +13,12 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from performer.generators import checkpoint as species
-from performer.generators import family, foreign
+from performer.generators import family, foreign, traits
 from performer.generators.checkpoint import Checkpoint, Provenance
 from performer.refusal import Refused
 
+STRIP_STEPS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # deviations
+STRIP_PX = 160
 UNKNOWN_LICENCE = "unknown: ask whoever trained it before you show or share it"
 
 
@@ -84,25 +86,19 @@ def import_species(options: ImportOptions, *, announce: Callable[[str], None]) -
     return out
 
 
-STRIP_STEPS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # deviations
-STRIP_PX = 160
-
-
 def find_traits(path: Path, *, count: int, announce: Callable[[str], None]) -> Path:
     """Find the traits of the species at `path`, write them into it, and draw them; the path of the strip.
 
     Traits that it has already are replaced. Raises Refused.
     """
-    from performer.generators import traits
-
     checkpoint = species.load(path)
     announce(f"looking for traits in {checkpoint.provenance.name}")
     names, directions = traits.find(checkpoint, count=count)
     checkpoint = replace(checkpoint, traits=names, trait_directions=directions)
     strip_path = path.with_name(f"{path.stem}-traits.png")
-    from performer.generators.preview import strip
-
     announce(f"drawing {len(names)} traits, {len(names) * len(STRIP_STEPS)} pictures")
+    from performer.generators.preview import strip  # late: it needs torch
+
     picture = strip(checkpoint, network=family.build(checkpoint), steps=STRIP_STEPS, most_px=STRIP_PX)
     try:
         species.write(path, checkpoint)

@@ -171,11 +171,11 @@ def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "",
 
     checkpoint = _species(path, species_name or file.species, note, folder=Path.cwd() if species_name else path.parent)
     label = file.label
-    if checkpoint is not None and not 0 <= label < max(checkpoint.sizes.classes, 1):
+    if checkpoint is not None and label not in checkpoint.sizes.labels:
         if species_name:  # the number was meant for the setlist's own species
             label = 0
         else:
-            note("class", f"{label}; expected 0 to {max(checkpoint.sizes.classes, 1) - 1}, as the species has classes")
+            note("class", f"{label}; expected 0 to {checkpoint.sizes.labels[-1]}, as the species has classes")
     shaders = _shaders(path, file.shaders, note)
     voices = _voices(file.voices, note)
     source = audio or _audio(path, file.audio, note)

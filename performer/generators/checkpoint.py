@@ -48,6 +48,16 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The longer side of the picture, px."""
         return max(self.height_px, self.width_px)
 
+    @property
+    def labels(self) -> range:
+        """The labels that may be asked for; 0 alone where the generator knows no classes."""
+        return range(max(self.classes, 1))
+
+    def rows(self, group: int) -> slice:
+        """The rows of ws that belong to a layer group (0 coarse, 1 middle, 2 fine)."""
+        edges = (0, self.coarse, self.middle, self.num_ws)
+        return slice(edges[group], edges[group + 1])
+
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Where a species comes from."""
@@ -97,15 +107,14 @@ def load(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             header = _parse_header(path, file.metadata() or {})
-            there = set(file.keys())
-            tensors = {key: np.asarray(file.get_tensor(key), np.float32) for key in file.keys()}  # noqa: SIM118
-            preview = file.get_tensor(PREVIEW_KEY) if PREVIEW_KEY in there else None
+            keys = set(file.keys())
+            tensors = {key: np.asarray(file.get_tensor(key), np.float32) for key in sorted(keys - {PREVIEW_KEY})}
+            preview = file.get_tensor(PREVIEW_KEY) if PREVIEW_KEY in keys else None
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); {path.stat().st_size:,} bytes are there. "
             "It was probably cut short while copying: copy or download it again"
         ) from None
-    tensors.pop(PREVIEW_KEY, None)
     for key, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinity; expected finite weights; export it again")
@@ -161,9 +170,8 @@ def save(
     ordered = {key: np.array(tensors[key], order="C") for key in sorted(tensors)}  # keeps scalars 0-d
     partial = path.with_name(path.name + ".part")
     save_file(ordered, partial, metadata={HEADER_KEY: header})
-    partial.chmod(
-        0o644
-    )  # the library lets its owner alone read it, which a second user of the machine finds out on stage
+    # The library lets its owner alone read it, which a second user of the machine finds out on stage.
+    partial.chmod(0o644)
     partial.replace(path)  # a disk that fills up leaves no half species under the name of a whole one
 
 

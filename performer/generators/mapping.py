@@ -41,12 +41,12 @@ class Mapping:
         tensors, options = checkpoint.tensors, checkpoint.options
         self.z_dim = checkpoint.sizes.z_dim
         self.w_dim = checkpoint.sizes.w_dim
-        classes = checkpoint.sizes.classes
-        if not 0 <= label < max(classes, 1):
-            raise CheckpointError(f"{checkpoint.path}: class {label}; expected 0 to {max(classes, 1) - 1}")
+        labels = checkpoint.sizes.labels
+        if label not in labels:
+            raise CheckpointError(f"{checkpoint.path}: class {label}; expected 0 to {labels[-1]}")
         # A generator without a w takes the label itself, in its last row of ws.
         self.label_row: F32 | None = None  # [w_dim]
-        if classes and "mapping.fc0.weight" not in tensors:
+        if checkpoint.sizes.classes and "mapping.fc0.weight" not in tensors:
             self.label_row = frozen_array(np.eye(1, self.w_dim, label, dtype=np.float32)[0])
         self._lucid = any(key.startswith("mapping.net.") for key in tensors)
         self._layers: list[tuple[F32, F32]] = []  # ([in, out], [out]), learning rate applied

@@ -47,11 +47,12 @@ def strip(checkpoint: Checkpoint, *, network: nn.Module, steps: Sequence[float],
     """[traits * h, steps * w, 3] sRGB: each trait in a row, at `steps` deviations from the mean animal."""
     assert checkpoint.trait_directions is not None
     sizes = checkpoint.sizes
-    edges = (0, sizes.coarse, sizes.middle, sizes.num_ws)
     mean = np.repeat(Mapping(checkpoint).w_avg[None], sizes.num_ws, axis=0)
     rows = []
     for direction in checkpoint.trait_directions:
-        by_row = np.concatenate([np.repeat(direction[g : g + 1], edges[g + 1] - edges[g], axis=0) for g in range(3)])
+        by_row = np.empty_like(mean)
+        for group, offset in enumerate(direction):
+            by_row[sizes.rows(group)] = offset
         row = [drawn(checkpoint, mean + by_row * np.float32(step), network=network, most_px=most_px) for step in steps]
         rows.append(np.concatenate(row, axis=1))
     return np.concatenate(rows, axis=0)

@@ -47,15 +47,14 @@ def find(checkpoint: Checkpoint, *, count: int) -> tuple[tuple[str, ...], F32]:
     for number, direction in enumerate(_leading(w.T @ w, count), 1):
         names.append(f"ganspace {number}")
         directions.append(np.broadcast_to(_scaled(direction, w), (GROUPS, len(direction))))
+    affines = _affines(checkpoint)
+    by_group = [_reactions(checkpoint, affines[checkpoint.sizes.rows(group)], count) for group in range(GROUPS)]
     for number in range(count):
         group, rank = number % GROUPS, number // GROUPS
-        styles = _styles(checkpoint, group)
-        if not styles:
+        if rank >= len(by_group[group]):
             continue
-        # Rows of unit length, as published: a channel that is driven hard must not drown the others.
-        rows = np.concatenate([weight / np.linalg.norm(weight, axis=1, keepdims=True) for weight in styles])
         direction = np.zeros((GROUPS, w.shape[1]))
-        direction[group] = _scaled(_leading(rows.T @ rows, rank + 1)[rank], w)
+        direction[group] = _scaled(by_group[group][rank], w)
         names.append(f"sefa {GROUP_NAMES[group]} {rank + 1}")
         directions.append(direction)
     return tuple(names), np.array(directions, np.float32)
@@ -73,13 +72,15 @@ def _scaled(direction: np.ndarray, w: np.ndarray) -> np.ndarray:
     return direction * (w @ direction).std()
 
 
-def _styles(checkpoint: Checkpoint, group: int) -> list[np.ndarray]:
-    """The weights that make styles of w, of the rows of one layer group: [[channels, w_dim], ...]."""
-    sizes = checkpoint.sizes
-    edges = (0, sizes.coarse, sizes.middle, sizes.num_ws)
-    rows = _affines(checkpoint)[edges[group] : edges[group + 1]]
-    found = [checkpoint.tensors[key].astype(np.float64) for key in rows]
-    return [weight[np.linalg.norm(weight, axis=1) > 0] for weight in found]
+def _reactions(checkpoint: Checkpoint, keys: list[str], count: int) -> list[np.ndarray]:
+    """The directions of w that the style weights `keys` react to most; none where there are no such weights."""
+    if not keys:
+        return []
+    weights = np.concatenate([checkpoint.tensors[key].astype(np.float64) for key in keys])
+    lengths = np.linalg.norm(weights, axis=1, keepdims=True)
+    # Rows of unit length, as published: a channel that is driven hard must not drown the others.
+    rows = (weights / np.where(lengths > 0, lengths, 1.0))[lengths[:, 0] > 0]
+    return _leading(rows.T @ rows, count)
 
 
 def _affines(checkpoint: Checkpoint) -> list[str]:

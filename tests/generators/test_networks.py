@@ -104,6 +104,18 @@ def reference_stylegan2(checkpoint: Checkpoint, ws: torch.Tensor, noise: torch.T
     return image
 
 
+def imported(tensors: dict[str, np.ndarray], options: dict) -> Checkpoint:
+    """A StyleGAN2 as an import makes it: its sizes come from its tensors."""
+    return Checkpoint(
+        family="stylegan2",
+        sizes=family.sizes_of("stylegan2", tensors, options),
+        provenance=Provenance(name="small", origin="random", licence="CC0-1.0", trained=False),
+        tensors=tensors,
+        content_hash="",
+        options=options,
+    )
+
+
 def assert_equals_its_weight_form(checkpoint: Checkpoint) -> torch.Tensor:
     torch.manual_seed(2)
     ws = torch.randn(2, checkpoint.sizes.num_ws, checkpoint.sizes.w_dim)
@@ -135,14 +147,7 @@ def test_stylegan2_equals_its_weight_form(stylegan2):
 def test_every_variant_of_stylegan2_equals_its_weight_form(changes, options, shape):
     tensors = small.stylegan2(**changes)
     options = {"architecture": changes.get("architecture", "skip")} | options
-    checkpoint = Checkpoint(
-        family="stylegan2",
-        sizes=family.sizes_of("stylegan2", tensors, options),
-        provenance=Provenance(name="small", origin="random", licence="CC0-1.0", trained=False),
-        tensors=tensors,
-        content_hash="",
-        options=options,
-    )
+    checkpoint = imported(tensors, options)
     assert (checkpoint.sizes.height_px, checkpoint.sizes.width_px) == shape[1:]
     assert assert_equals_its_weight_form(checkpoint).shape == (2, *shape)
 
@@ -160,14 +165,7 @@ def test_a_label_enters_the_mapping(label):
     """Against the formulas written out in torch; the class changes the animal."""
     tensors = small.stylegan2(c_dim=3, label=label)
     options = {"label": label, "c_dim": 3}
-    checkpoint = Checkpoint(
-        family="stylegan2",
-        sizes=family.sizes_of("stylegan2", tensors, options),
-        provenance=Provenance(name="small", origin="random", licence="CC0-1.0", trained=False),
-        tensors=tensors,
-        content_hash="",
-        options=options,
-    )
+    checkpoint = imported(tensors, options)
     assert (checkpoint.sizes.classes, checkpoint.sizes.z_dim) == (3, small.Z)
     t = {key: torch.from_numpy(value) for key, value in tensors.items()}
     z = torch.randn(small.Z, generator=torch.Generator().manual_seed(1))
