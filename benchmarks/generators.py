@@ -119,7 +119,7 @@ def measured(checkpoint: Checkpoint, engine_name: str, *, images: int) -> dict[s
     for _ in range(images + WARM_UP):
         done = engine.images
         ws = rng.standard_normal((sizes.num_ws, sizes.w_dim), np.float32)
-        engine.submit(LatentFrame(ws, np.ones(sizes.noise_layers, np.float32)))
+        engine.submit(LatentFrame(ws, np.tile(np.eye(1, 3, dtype=np.float32), (sizes.noise_layers, 1))))
         while engine.images == done and engine.failure is None:
             time.sleep(0.0005)
         if engine.failure is not None:

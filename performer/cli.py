@@ -44,6 +44,8 @@ class Play:
     """A setlist (.toml), or the name of a bundled one."""
     species: str = ""
     """Play this species (.safetensors) instead of the setlist's."""
+    partner: str = ""
+    """Let it become this species (.safetensors), as far as the blend parameters say."""
     input: bool = False
     """Listen to the default input instead of the setlist's source."""
     device: str = ""
@@ -102,6 +104,7 @@ class Play:
         options = PlayOptions(
             setlist=self.setlist,
             species=self.species,
+            partner=self.partner,
             audio=audio,
             headless=self.headless,
             size_px=(sides[0], sides[1]),
@@ -129,14 +132,17 @@ class Check:
 
     def run(self) -> None:
         from performer import setlist as setlists
-        from performer.play import compile_shaders
+        from performer.play import compile_shaders, how_they_meet
 
         path = setlists.locate(self.setlist)
         show = setlists.load(path)
         compiled = compile_shaders(show)
+        partner = (
+            f"partner {show.partner.provenance.name} ({how_they_meet(show)}), " if show.partner is not None else ""
+        )
         _announce(
-            f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {show.audio.name()}, "
-            f"{compiled}"
+            f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {partner}"
+            f"{show.audio.name()}, {compiled}"
         )
 
 

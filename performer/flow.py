@@ -106,7 +106,15 @@ class Params:
     values: F32  # [P], native units, in the order of the table
 
 
+GROUPS = 3  # groups of a generator's layers: coarse (form), middle (parts), fine (texture and colour)
+NOISE_MAPS = 3  # of each layer: the one it was trained with, and two that others are mixed from
+
 STILL = frozen_array(np.eye(3, dtype=np.float32))
+
+# A bend of a layer group: where its features are sampled (two rows of a transform, in pictures, about the middle), then
+# gain, threshold and the part of the channels that is dropped.
+STRAIGHT = frozen_array(np.tile(np.array([1, 0, 0, 0, 1, 0, 1, 0, 0], np.float32), (GROUPS, 1)))
+UNBLENDED = frozen_array(np.zeros(1, np.float32))  # whatever the number of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +122,16 @@ class LatentFrame:
     """All that a generator needs for one image."""
 
     ws: F32  # [num_ws, w_dim], one latent a layer, truncation already applied
-    noise: F32  # [noise_layers], gain of each layer's noise, 1 as trained
+    noise: F32  # [noise_layers, 3], gains of each layer's noise maps; (1, 0, 0) as trained
     transform: F32 = field(default_factory=lambda: STILL)  # [3, 3], where a movable input is sampled
+    bends: F32 = field(default_factory=lambda: STRAIGHT)  # [3 layer groups, 9], see `STRAIGHT`
+    blend: F32 = field(default_factory=lambda: UNBLENDED)  # [num_ws], how much of its partner each layer is, 0..1
+    partner: "LatentFrame | None" = None  # what a partner that is no sibling draws; None where it is not seen
+
+    @property
+    def part(self) -> float:
+        """How much of its partner the whole is, 0..1."""
+        return float(self.blend.mean())
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class PlayOptions:
 
     setlist: str = setlists.DEMO
     species: str = ""  # instead of the setlist's own
+    partner: str = ""  # the same
     audio: SourceSpec | None = None  # instead of the setlist's own
     headless: bool = False
     size_px: tuple[int, int] = (1280, 720)
@@ -61,7 +62,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
     clock = SystemClock(epoch_s=_process_start_s())
     notices = Notices()
     path = setlists.locate(options.setlist)
-    setlist = setlists.load(path, audio=options.audio, species_name=options.species)
+    setlist = setlists.load(path, audio=options.audio, species_name=options.species, partner_name=options.partner)
     first_cue = 0
     if options.cue:
         wanted = [i for i, cue in enumerate(setlist.cues) if options.cue in (cue.id, cue.name)]
@@ -70,9 +71,14 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
             raise Refused(f"{path}: no cue {options.cue!r}; expected one of: {known}")
         first_cue = wanted[0]
     _check_folders(options)
-    host = EngineHost(setlist.checkpoint, clock=clock, notices=notices, choice=options.engine)
+    stranger = setlist.partner if setlist.stranger else None
+    sibling = None if setlist.stranger else setlist.partner
+    host = EngineHost(setlist.checkpoint, sibling=sibling, clock=clock, notices=notices, choice=options.engine)
+    over = None
+    if stranger is not None:
+        over = EngineHost(stranger, clock=clock, notices=notices, choice=options.engine)
 
-    opened: list[Callable[[], None]] = [host.close]
+    opened: list[Callable[[], None]] = [each.close for each in (host, over) if each is not None]
     try:
         ears = Ears(source=setlist.audio, voices=setlist.voices, epoch_s=clock.epoch_s)
         ears.start()
@@ -93,11 +99,14 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
         display = _display(options, announce)
         opened.append(display.close)
         host.activate(progress=announce)
+        if over is not None:
+            over.activate(progress=announce)
         outputs: list[Output] = [StillWriter(options.frames)] if options.frames else []
         show = Show(
             setlist,
             display=display,
             host=host,
+            over=over,
             ears=ears,
             hands=hands,
             clock=clock,
@@ -115,12 +124,21 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
     trained = "" if setlist.checkpoint.provenance.trained else ", untrained stand-in"
     sizes = setlist.checkpoint.sizes
     announce(f"species  {setlist.checkpoint.provenance.name} ({sizes.width_px}x{sizes.height_px} px{trained})")
+    if setlist.partner is not None:
+        announce(f"partner  {setlist.partner.provenance.name}: {how_they_meet(setlist)}")
     announce(f"engine   {host.name}: {host.why}")
     announce(f"sound    {setlist.audio.name()}")
     announce(f"display  {display.description}, {display.size_px[0]}x{display.size_px[1]}, {show.fps:g} frames a second")
     if options.osc_port:
         announce(f"osc      port {hands.port}, addresses under /perf")
     return show
+
+
+def how_they_meet(setlist: setlists.Setlist) -> str:
+    """How a species becomes its partner, in words."""
+    if setlist.stranger:
+        return f"no sibling ({setlist.stranger}), so pictures fade over and nothing is crossbred"
+    return "a sibling, crossbred layer by layer"
 
 
 def play(options: PlayOptions, *, announce: Callable[[str], None]) -> None:

@@ -4,7 +4,8 @@ Thread: main, before the show.
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from performer import resources
 from performer.audio.features import feature_names, feature_of
 from performer.audio.source import SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
 from performer.choreography import routes as routing
-from performer.choreography.motion import Anatomy, motion_params, trait_params
+from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
 from performer.choreography.plan import Cue, Length, Plan
 from performer.choreography.routes import Route
 from performer.flow import frozen_array
@@ -90,6 +91,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     name: str
     species: str
     label: int = 0
+    partner: str = ""
     notes: str = ""
     seed: int = 1
     audio: _AudioFile = msgspec.field(default_factory=_AudioFile)
@@ -109,6 +111,8 @@ class Setlist:
     name: str
     checkpoint: species.Checkpoint
     label: int  # the class that a conditional species draws
+    partner: species.Checkpoint | None  # what the species can become
+    stranger: str  # why the partner is no sibling and is faded to as a picture; empty where it is one
     audio: SourceSpec
     voices: tuple[VoiceSpec, ...]
     shaders: tuple[Path, ...]
@@ -118,20 +122,13 @@ class Setlist:
 
     def plan(self) -> Plan:
         """The choreography of this show."""
-        sizes = self.checkpoint.sizes
         mapping = Mapping(self.checkpoint, label=self.label)
-        anatomy = Anatomy(
-            num_ws=sizes.num_ws,
-            w_dim=sizes.w_dim,
-            z_dim=sizes.z_dim,
-            noise_layers=sizes.noise_layers,
-            coarse=sizes.coarse,
-            middle=sizes.middle,
-            w_avg=mapping.w_avg,
-            w_from_z=mapping.w_from_z,
-            traits=self.checkpoint.trait_directions,
-            label_row=mapping.label_row,
-        )
+        anatomy = replace(_anatomy(self.checkpoint, mapping), traits=self.checkpoint.trait_directions)
+        if self.partner is not None:
+            label = self.label if self.label in self.partner.sizes.labels else 0
+            other = Mapping(self.partner, label=label)
+            between = None if self.stranger else partial(mapping.w_between, other)
+            anatomy = replace(anatomy, partner=_anatomy(self.partner, other), w_between=between)
         return Plan(
             table=self.table,
             cues=self.cues,
@@ -139,6 +136,21 @@ class Setlist:
             voices=[voice.name for voice in self.voices],
             feature_names=feature_names(),
         )
+
+
+def _anatomy(checkpoint: species.Checkpoint, mapping: Mapping) -> Anatomy:
+    sizes = checkpoint.sizes
+    return Anatomy(
+        num_ws=sizes.num_ws,
+        w_dim=sizes.w_dim,
+        z_dim=sizes.z_dim,
+        noise_layers=sizes.noise_layers,
+        coarse=sizes.coarse,
+        middle=sizes.middle,
+        w_avg=mapping.w_avg,
+        w_from_z=mapping.w_from_z,
+        label_row=mapping.label_row,
+    )
 
 
 def locate(name: str) -> Path:
@@ -150,10 +162,18 @@ def locate(name: str) -> Path:
     return path
 
 
-def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "", check_devices: bool = True) -> Setlist:
+def load(
+    path: Path,
+    *,
+    audio: SourceSpec | None = None,
+    species_name: str = "",
+    partner_name: str = "",
+    check_devices: bool = True,
+) -> Setlist:
     """Read and check a setlist with everything that it names.
 
-    `audio` and `species_name` replace the setlist's own (`--input`, `--file` and `--species` of the command line).
+    `audio`, `species_name` and `partner_name` replace the setlist's own (`--input`, `--file`, `--species` and `--partner`
+    of the command line).
 
     Raises:
         SetlistError: with all problems that were found.
@@ -169,7 +189,10 @@ def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "",
     if not file.cue:
         note("cue", "none; expected at least one [[cue]]")
 
-    checkpoint = _species(path, species_name or file.species, note, folder=Path.cwd() if species_name else path.parent)
+    checkpoint = _species(path, "species", file.species, note, instead=species_name)
+    partner = None
+    if partner_name or file.partner:
+        partner = _species(path, "partner", file.partner, note, instead=partner_name)
     label = file.label
     if checkpoint is not None and label not in checkpoint.sizes.labels:
         if species_name:  # the number was meant for the setlist's own species
@@ -228,6 +251,8 @@ def load(path: Path, *, audio: SourceSpec | None = None, species_name: str = "",
         name=file.name,
         checkpoint=checkpoint,
         label=label,
+        partner=partner,
+        stranger="" if partner is None else species.stranger(checkpoint, partner),
         audio=source,
         voices=voices,
         shaders=shaders,
@@ -291,16 +316,18 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
     return found
 
 
-def _species(path: Path, name: str, note: Any, *, folder: Path) -> species.Checkpoint | None:
+def _species(path: Path, key: str, name: str, note: Any, *, instead: str) -> species.Checkpoint | None:
+    """The species that `key` of the setlist names, or the command line `instead`."""
+    folder, name = (Path.cwd(), instead) if instead else (path.parent, name)
     file = resources.find(name, beside=folder, bundled=resources.CHECKPOINTS, suffix=".safetensors")
     if file is None:
         bundled = sorted(each.stem for each in resources.CHECKPOINTS.glob("*.safetensors"))
-        note("species", f"{name!r} not found; expected a .safetensors file or one of: {', '.join(bundled)}")
+        note(key, f"{name!r} not found; expected a .safetensors file or one of: {', '.join(bundled)}")
         return None
     try:
         return species.load(file)
     except species.CheckpointError as error:
-        note("species", str(error))
+        note(key, str(error))
         return None
 
 
@@ -351,7 +378,13 @@ def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
 def _table(
     routes: list[tuple[str, Route]], shaders: tuple[Path, ...], traits: tuple[str, ...], note: Any
 ) -> ParamTable:
-    declared: list[Param] = [*parameters.base_params(), *motion_params(), *trait_params(traits), *stage_params()]
+    declared: list[Param] = [
+        *parameters.base_params(),
+        *motion_params(),
+        *bend_params(),
+        *trait_params(traits),
+        *stage_params(),
+    ]
     for path in shaders:
         try:
             declared += params_of(path)

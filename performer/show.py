@@ -15,7 +15,7 @@ from performer.choreography.transport import Transport
 from performer.clock import Clock
 from performer.control.hands import Hands, ShowState
 from performer.engines.host import EngineHost
-from performer.flow import ControlEvent, Frame, Image, Params, Tick
+from performer.flow import ControlEvent, Frame, Image, LatentFrame, Params, Tick
 from performer.meter import FrameMeter, LightMeter
 from performer.notices import Notices
 from performer.pace import Pace, Spent
@@ -42,6 +42,7 @@ class Show:
         *,
         display: Display,
         host: EngineHost,
+        over: EngineHost | None = None,
         ears: Ears,
         hands: Hands,
         clock: Clock,
@@ -56,6 +57,7 @@ class Show:
         self.display = display
         self.stage = Stage(display, table=self.table, effects=setlist.shaders)
         self.host = host
+        self.over = over  # draws a partner that is no sibling
         self.ears = ears
         self.hands = hands
         self.clock = clock
@@ -78,6 +80,7 @@ class Show:
         self._tapped: list[ControlEvent] = []  # the tempo that taps made, for the next frame
         self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
         self._params = Params(self.plan.cues[first_cue].values)
+        self._part = 0.0  # how much of a partner that is no sibling is seen
         self._frame = 0
         self._choreography_ms = 0.0
         self._photon_s = clock.now_s()
@@ -129,7 +132,9 @@ class Show:
         self.clock.sleep_until(draw_s - self._infer.typical_s)
 
         image, params, tick = self._image_and_params(draw_s)
-        frame = self.stage.show(image, params, tick, hud=self._hud_state() if self.is_hud_shown else None)
+        hud = self._hud_state() if self.is_hud_shown else None
+        over = self.over.latest() if self.over is not None else None
+        frame = self.stage.show(image, params, tick, hud=hud, over=over, part=self._part)
         self._presented_s = self.clock.now_s()
 
         self._draw.took((frame.spent_ms["stage"] if self._paced_by_display else sum_of(frame)) / 1e3)
@@ -158,7 +163,7 @@ class Show:
         try:
             self._memory, self._params, latent = self.plan.step(self._memory, features, hits, self._controls, tick)
             self.light.heard(hits, submitted_s=self.clock.now_s())
-            self.host.submit(latent)  # never waits
+            self._submit(latent)  # never waits
             self.hands.publish(self._state(tick))
         except Exception as error:  # the creature holds still for a frame; the show goes on
             self.notices.say(f"a frame's choreography failed: {error!r}", at_s=self.clock.now_s(), severe=True)
@@ -168,6 +173,14 @@ class Show:
         if image is not None:
             self._infer.took(min(image.ready_s - image.submitted_s, self._pace.period_s) + 0.002)
         return image, self._params, tick
+
+    def _submit(self, latent: LatentFrame) -> None:
+        """Hand a latent to the engines whose pictures are seen."""
+        self._part = latent.part if self.over is not None else 0.0
+        if self._part < 1.0:
+            self.host.submit(latent)
+        if self.over is not None and latent.partner is not None:
+            self.over.submit(latent.partner)
 
     def _next_draw_s(self) -> float:
         if self._paced_by_display:  # the swap waits for the display: draw as late as is safe before it
@@ -289,6 +302,8 @@ class Show:
         self.hands.close()
         self.ears.close()
         self.host.close()
+        if self.over is not None:
+            self.over.close()
         self.stage.close()
         self.display.close()
 

@@ -25,6 +25,9 @@
 // The surroundings are the picture itself, mirrored at its edges and blurred until only its ground and its colours are
 // left. Paper goes on as paper and night as night; because the mirror meets the picture exactly at the edge, there is
 // no line that an eye could find. Both blurs are tiny; only the last pass has the frame's size.
+//
+// While two generators are seen at once, each picture is framed by itself, one after the other in the same frame:
+// nothing here may be PERSISTENT.
 
 in vec2 at;          // place in the picture, 0..1; beyond that outside
 flat in vec2 edge;        // where the picture begins to dissolve and where it is gone, to the fourth power

@@ -15,6 +15,7 @@ from performer.generators import family
 from performer.importing import UNKNOWN_LICENCE, ImportOptions, import_species
 from performer.refusal import Refused
 from tests.foreign import generators, writers
+from tests.generators.latents import noise_of
 from tests.show.program import run
 
 ATTRIBUTES = {"": {"_init_args": (), "_init_kwargs": {"z_dim": 5, "synthesis_kwargs": {"conv_clamp": 256}}}}
@@ -49,7 +50,7 @@ def test_a_pickle_becomes_a_species_with_a_picture(tmp_path, pickle_file):
     assert picture.shape == (16, 16, 3) and (picture == made.preview).all() and picture.std() > 1
     with torch.no_grad():
         ws = torch.zeros(1, made.sizes.num_ws, made.sizes.w_dim)
-        assert torch.isfinite(family.build(made)(ws, torch.ones(made.sizes.noise_layers))).all()
+        assert torch.isfinite(family.build(made)(ws, noise_of(made.sizes.noise_layers))).all()
     assert any("performer play --species" in text for text in said)
 
 
@@ -114,7 +115,7 @@ def test_a_setlist_chooses_a_class(tmp_path):
         text = f'schema = 1\nname = "t"\nspecies = "labelled"\nclass = {label}\n'
         text += '[audio]\nsource = "tone"\n[[cue]]\nid = "1"\n'
         (tmp_path / "show.toml").write_text(text)
-        latents.append(setlists.load(tmp_path / "show.toml").plan().anatomy.anchor(1, 0, 0))
+        latents.append(setlists.load(tmp_path / "show.toml").plan().anatomy.anchor(1, (0, 0)))
     assert (latents[0] != latents[1]).any()
     (tmp_path / "show.toml").write_text(text.replace("class = 2", "class = 3"))
     with pytest.raises(Refused, match=r"class: 3; expected 0 to 2"):

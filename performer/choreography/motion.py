@@ -1,7 +1,7 @@
 """Motions: how latents move by themselves. Each is a pure function of a phase, a seed and the species.
 
-A motion is one entry in `MOTIONS`: the parameters it declares, the rate at which its phase advances, and the offset from
-the mean latent that it makes for each layer group. Offsets of all motions are added and then truncated.
+A motion is one entry in `MOTIONS`: the parameters it declares, the rate at which its phase advances, and the animals whose
+offsets from the mean one it mixes, for each layer group. What all motions mix is added and then truncated.
 
 Thread: render. Immutable but for the memo of mapped latents, which only saves time.
 """
@@ -12,16 +12,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from performer.flow import F32, F64
+from performer.flow import F32, NOISE_MAPS
 from performer.params import Param
 
 GROUPS = ("coarse", "middle", "fine")
 Values = Mapping[str, float]  # parameter id to value, for one frame
 
 
+Key = tuple[int, int]  # (stream, index): an animal in one of a seed's endless rows of animals
+Terms = list[tuple[int, Key, float]]  # (layer group, animal, how much of its offset from the mean animal)
+
+
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """What choreography must know of a species: its sizes and its mapping from z to w."""
+    """What choreography must know of a species: its sizes and its mapping from z to w; and of what it may become.
+
+    With a `partner` and `w_between` the two are siblings, and there is an animal of every seed at each blend of their
+    mappings. With a partner alone they are strangers, each with animals of its own.
+    """
 
     num_ws: int
     w_dim: int
@@ -30,42 +38,81 @@ class Anatomy:
     coarse: int  # ws[:coarse] shape the form
     middle: int  # ws[coarse:middle] shape the parts, the rest texture and colour
     w_avg: F32  # [w_dim]
-    w_from_z: Callable[[F32], F32]  # [z_dim] -> [w_dim]
+    w_from_z: Callable[[F32], F32]  # [..., z_dim] -> [..., w_dim]
     traits: F32 | None = None  # [traits, groups, w_dim], one deviation each
     label_row: F32 | None = None  # [w_dim], the last row of ws where it is a label and no latent
-    _memo: dict[tuple[int, int, int], F32] = field(default_factory=dict, repr=False)
+    partner: "Anatomy | None" = None
+    w_between: Callable[[F32, float], F32] | None = None  # ([..., z_dim], blend 0..1) -> [..., w_dim]
+    _memo: dict[tuple[int, Key], F32] = field(default_factory=dict, repr=False)
 
-    _MEMO_SIZE = 512  # anchors; at 512 dimensions a megabyte
+    _MEMO_SIZE = 512  # animals; at 512 dimensions a megabyte
 
     def rows(self, group: int) -> slice:
         """The rows of ws that belong to a layer group (0 coarse, 1 middle, 2 fine)."""
         edges = (0, self.coarse, self.middle, self.num_ws)
         return slice(edges[group], edges[group + 1])
 
-    def anchor(self, seed: int, stream: int, index: int) -> F32:
-        """The offset [w_dim] from the mean of animal `index` in a seeded, endless row of animals.
+    def noise_rows(self, group: int) -> slice:
+        """The noise layers that belong to a layer group; in thirds where the rows of ws are too few to tell."""
+        if self.num_ws < len(GROUPS):
+            edges = [self.noise_layers * third // len(GROUPS) for third in range(len(GROUPS) + 1)]
+            return slice(edges[group], edges[group + 1])
+        rows = self.rows(group)
+        # As many noise layers a row in one family as in another: a row, two rows, or all but the last have one.
+        return slice(*(-(-edge * self.noise_layers // self.num_ws) for edge in (rows.start, rows.stop)))
+
+    def z(self, seed: int, key: Key) -> F32:
+        """[z_dim], standard normal: an animal of a seed before the mapping.
 
         A counter-based generator (Philox; Salmon et al. 2011) makes animal one million as quickly as animal one.
         """
-        key = (seed, stream, index)
-        offset = self._memo.get(key)
+        stream, index = key
+        word = (stream & 0xFFFF) << 48 | index & 0xFFFF_FFFF_FFFF
+        bits = np.random.Philox(key=np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, word], np.uint64))
+        return np.random.Generator(bits).standard_normal(self.z_dim, np.float32)
+
+    def anchor(self, seed: int, key: Key) -> F32:
+        """The offset [w_dim] of an animal from the mean."""
+        offset = self._memo.get((seed, key))
         if offset is None:
-            word = (stream & 0xFFFF) << 48 | index & 0xFFFF_FFFF_FFFF
-            bits = np.random.Philox(key=np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, word], np.uint64))
-            z = np.random.Generator(bits).standard_normal(self.z_dim, np.float32)
-            offset = self.w_from_z(z) - self.w_avg
+            offset = self.w_from_z(self.z(seed, key)) - self.w_avg
             if len(self._memo) >= self._MEMO_SIZE:
                 self._memo.clear()
-            self._memo[key] = offset
+            self._memo[seed, key] = offset
         return offset
 
+    def mean_and_offsets(self, seed: int, terms: Terms, *, blend: float = 0.0) -> tuple[F32, F32]:
+        """(the mean animal [w_dim], offsets from it [groups, w_dim]), at a blend of the mappings of siblings.
 
-def spline(anatomy: Anatomy, *, seed: int, stream: int, position: float, period: int = 0) -> F32:
-    """The offset [w_dim] at `position` on a smooth path past the anchors; with `period`, on a closed loop of that many.
+        The ends are remembered. Between them the mapping is another in every frame: all animals pass it at once.
+        """
+        if self.partner is not None and self.w_between is not None and blend > 0.0:
+            if blend >= 1.0:
+                return self.partner.mean_and_offsets(seed, terms)
+            return self._between(seed, terms, np.float32(blend))
+        offsets = np.zeros((len(GROUPS), self.w_dim), np.float32)
+        for group, key, amount in terms:
+            offsets[group] += self.anchor(seed, key) * np.float32(amount)
+        return self.w_avg, offsets
+
+    def _between(self, seed: int, terms: Terms, blend: np.float32) -> tuple[F32, F32]:
+        assert self.partner is not None and self.w_between is not None
+        w_avg = self.w_avg * (1 - blend) + self.partner.w_avg * blend
+        offsets = np.zeros((len(GROUPS), self.w_dim), np.float32)
+        keys = list(dict.fromkeys(key for _, key, _ in terms))
+        if keys:
+            w = self.w_between(np.stack([self.z(seed, key) for key in keys]), float(blend)) - w_avg
+            for group, key, amount in terms:
+                offsets[group] += w[keys.index(key)] * np.float32(amount)
+        return w_avg, offsets
+
+
+def spline(*, stream: int, position: float, period: int = 0) -> list[tuple[Key, float]]:
+    """Which animals, and how much of each: `position` on a smooth path past them, or on a closed loop of `period`.
 
     A uniform cubic B-spline: twice continuously differentiable, so that neither speed nor acceleration jumps. It averages
-    four anchors, which would shrink the offset towards the mean animal; since anchors are independent, dividing by the
-    root of the summed squares of the weights gives the spread back.
+    four animals, which would shrink the offset towards the mean one; since they are independent, dividing by the root of
+    the summed squares of the weights gives the spread back.
     """
     index = math.floor(position)
     u = position - index
@@ -76,11 +123,10 @@ def spline(anatomy: Anatomy, *, seed: int, stream: int, position: float, period:
         u**3 / 6,
     )
     spread = math.sqrt(sum(weight * weight for weight in weights))
-    offset = np.zeros(anatomy.w_dim, np.float32)
-    for step, weight in enumerate(weights):
-        at = index - 1 + step
-        offset += anatomy.anchor(seed, stream, at % period if period else at) * np.float32(weight / spread)
-    return offset
+    places = [index - 1 + step for step in range(4)]
+    return [
+        ((stream, at % period if period else at), weight / spread) for at, weight in zip(places, weights, strict=True)
+    ]
 
 
 def breath(phase: float) -> float:
@@ -96,31 +142,34 @@ def _flutter(seed: int, phase: float) -> float:
     return 1.0 + 0.2 * sum(math.sin(2 * math.pi * turn) for turn in turns)
 
 
-def _walk(anatomy: Anatomy, values: Values, seed: int, phase: float) -> F32:
-    amount = values["walk.amount"]
-    lag = values["walk.lag"]
-    offsets = np.empty((len(GROUPS), anatomy.w_dim), np.float32)
-    for group in range(len(GROUPS)):
-        offsets[group] = spline(anatomy, seed=seed, stream=0, position=phase - group * lag)
-    return offsets * np.float32(amount)
+def _walk(values: Values, seed: int, phase: float) -> Terms:
+    amount, lag = values["walk.amount"], values["walk.lag"]
+    return [
+        (group, key, weight * amount)
+        for group in range(len(GROUPS))
+        for key, weight in spline(stream=0, position=phase - group * lag)
+    ]
 
 
-def _orbit(anatomy: Anatomy, values: Values, seed: int, phase: float) -> F32:
-    points = round(values["orbit.points"])
-    position = (phase % 1.0) * points
-    offset = spline(anatomy, seed=seed, stream=1, position=position, period=points)
-    return np.broadcast_to(offset * np.float32(values["orbit.amount"]), (len(GROUPS), anatomy.w_dim))
+def _orbit(values: Values, seed: int, phase: float) -> Terms:
+    points, amount = round(values["orbit.points"]), values["orbit.amount"]
+    path = spline(stream=1, position=(phase % 1.0) * points, period=points)
+    return [(group, key, weight * amount) for group in range(len(GROUPS)) for key, weight in path]
 
 
-def _breathe(anatomy: Anatomy, values: Values, seed: int, phase: float) -> F32:
-    depth = values["breathe.depth"]
-    offsets = np.zeros((len(GROUPS), anatomy.w_dim), np.float32)
+def _breathe(values: Values, seed: int, phase: float) -> Terms:
+    terms = []
     for group in range(len(GROUPS)):
         # The breath runs through the body: form first, skin last, each along a direction of its own.
         later = phase - 0.12 * group
-        swell = depth * breath(later) * _flutter(seed, later)
-        offsets[group] = anatomy.anchor(seed, 2, group) * np.float32(swell)
-    return offsets
+        swell = values["breathe.depth"] * breath(later) * _flutter(seed, later)
+        terms.append((group, (2, group), swell))
+    return terms
+
+
+def push(group: int, amount: float) -> Terms:
+    """A layer group pushed along a direction of its own."""
+    return [(group, (3, group), amount)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +180,7 @@ class Motion:
     help: str
     params: tuple[Param, ...]
     rate_hz: Callable[[Values, float], float]  # (values, beats a second) -> phase a second
-    offsets: Callable[[Anatomy, Values, int, float], F32]  # (species, values, seed, phase) -> [groups, w_dim]
+    terms: Callable[[Values, int, float], Terms]  # (values, seed, phase) -> the animals that it mixes
     amount: str  # the parameter that, at zero, makes the motion not worth computing
 
 
@@ -155,7 +204,7 @@ MOTIONS: tuple[Motion, ...] = (
             ),
         ),
         rate_hz=lambda values, _: values["walk.speed"],
-        offsets=_walk,
+        terms=_walk,
         amount="walk.amount",
     ),
     Motion(
@@ -170,7 +219,7 @@ MOTIONS: tuple[Motion, ...] = (
             Param(id="orbit.points", default=6.0, low=4.0, high=64.0, help="animals on the loop"),
         ),
         rate_hz=_orbit_rate_hz,
-        offsets=_orbit,
+        terms=_orbit,
         amount="orbit.amount",
     ),
     Motion(
@@ -181,7 +230,7 @@ MOTIONS: tuple[Motion, ...] = (
             Param(id="breathe.rate", default=0.18, low=0.01, high=4.0, unit="hz", curve="exp", help="breaths a second"),
         ),
         rate_hz=lambda values, _: values["breathe.rate"],
-        offsets=_breathe,
+        terms=_breathe,
         amount="breathe.depth",
     ),
 )
@@ -194,20 +243,24 @@ def motion_params() -> tuple[Param, ...]:
 
 def ws_from_offsets(
     anatomy: Anatomy,
-    offsets: F32 | F64,
+    mean: F32,  # [w_dim]
+    offsets: F32,  # [groups, w_dim]
     *,
     truncation: float,
+    cutoff: int | None = None,
     traits: Sequence[float] = (),
 ) -> F32:
-    """Spread group offsets [groups, w_dim] over the layers, truncate, and add traits, in deviations: [num_ws, w_dim].
+    """Spread group offsets over the layers, truncate, and add traits, in deviations: [num_ws, w_dim].
 
-    Traits are not truncated: a knob does the same to a tame animal as to a wild one.
+    Rows from `cutoff` on are not truncated. Nor are traits: a knob does the same to a tame animal as to a wild one.
 
     Truncation is w_avg + psi (w - w_avg): Karras et al., "A Style-Based Generator Architecture" (2019), section 3.
     """
     ws = np.empty((anatomy.num_ws, anatomy.w_dim), np.float32)
     for group in range(len(GROUPS)):
-        ws[anatomy.rows(group)] = anatomy.w_avg + offsets[group] * np.float32(truncation)
+        ws[anatomy.rows(group)] = offsets[group]
+    ws[:cutoff] *= np.float32(truncation)
+    ws += mean
     for amount, direction in zip(traits, anatomy.traits if anatomy.traits is not None else (), strict=True):
         if amount != 0.0:
             for group in range(len(GROUPS)):
@@ -217,12 +270,65 @@ def ws_from_offsets(
     return ws
 
 
+def noise_gains(
+    anatomy: Anatomy,
+    *,
+    strengths: Sequence[float],  # of each layer group
+    seed: int,
+    phase: float,
+) -> F32:
+    """[noise_layers, 3], the gains of the noise maps of each layer, of length `strengths`.
+
+    Three maps, mixed by a direction in space, are as strong as one, whatever the direction. Seed 0 at phase 0 is the map
+    that the network was trained with; other seeds are other directions. With the phase the direction leaves where it
+    began, on a way that does not come back: noise that lives, but does not flicker.
+    """
+    frame = np.eye(NOISE_MAPS)
+    if seed:
+        drawn = np.random.Generator(np.random.Philox(key=seed)).standard_normal((NOISE_MAPS, NOISE_MAPS))
+        frame = np.linalg.qr(drawn)[0]
+    turn, tilt = 2 * math.pi * phase, 2 * math.pi * phase * 0.381966
+    # Two turns about different axes, whose periods share no multiple.
+    direction = np.array([math.cos(turn) * math.cos(tilt), math.sin(tilt), math.sin(turn) * math.cos(tilt)]) @ frame
+    gains = np.empty((anatomy.noise_layers, NOISE_MAPS), np.float32)
+    for group, strength in enumerate(strengths):
+        gains[anatomy.noise_rows(group)] = direction * strength
+    return gains
+
+
 def trait_params(names: Sequence[str]) -> tuple[Param, ...]:
     """The parameters `trait.1`, `trait.2` … of a species with traits of these names."""
     return tuple(
         Param(id=f"trait.{number}", low=-8.0, high=8.0, unit="deviations", help=f"{name}, from the mean animal")
         for number, name in enumerate(names, 1)
     )
+
+
+BEND_KNOBS = ("x", "y", "turn", "zoom", "gain", "threshold", "drop")
+
+
+def bend_params() -> tuple[Param, ...]:
+    """The parameters of network bending: `BEND_KNOBS` for each layer group."""
+    params = []
+    for group in GROUPS:
+        what = f"the features of the {group} layers"
+        params += [
+            Param(id=f"bend.{group}.x", low=-2.0, high=2.0, help=f"shift {what} right, in widths"),
+            Param(id=f"bend.{group}.y", low=-2.0, high=2.0, help=f"shift {what} down, in heights"),
+            Param(id=f"bend.{group}.turn", low=-2.0, high=2.0, unit="turns", help=f"turn {what} clockwise"),
+            Param(id=f"bend.{group}.zoom", default=1.0, low=0.1, high=10.0, curve="exp", help=f"enlarge {what}"),
+            Param(id=f"bend.{group}.gain", default=1.0, low=-2.0, high=4.0, help=f"amplify {what}"),
+            Param(id=f"bend.{group}.threshold", high=8.0, help=f"silence {what} that are weaker"),
+            Param(id=f"bend.{group}.drop", help=f"silence this part of {what}, channel by channel"),
+        ]
+    return tuple(params)
+
+
+def bend_row(knobs: Sequence[float]) -> F32:
+    """A layer group's row of `LatentFrame.bends` [9] from the values of `BEND_KNOBS`."""
+    x, y, turns, zoom, *rest = knobs
+    moved = input_transform(x=x, y=y, turns=turns, zoom=zoom)[:2].ravel()
+    return np.array([*moved, *rest], np.float32)
 
 
 def input_transform(*, x: float, y: float, turns: float, zoom: float) -> F32:

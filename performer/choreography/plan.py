@@ -15,12 +15,26 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from performer.choreography import routes as routing
-from performer.choreography.motion import MOTIONS, Anatomy, breath, input_transform, ws_from_offsets
+from performer.choreography.motion import (
+    BEND_KNOBS,
+    GROUPS,
+    MOTIONS,
+    Anatomy,
+    Terms,
+    bend_row,
+    breath,
+    input_transform,
+    noise_gains,
+    push,
+    ws_from_offsets,
+)
 from performer.choreography.routes import Route, RouteMemory
 from performer.clock import Line
 from performer.flow import (
     F32,
     STILL,
+    STRAIGHT,
+    UNBLENDED,
     AudioEvent,
     AudioEventKind,
     AudioFeatures,
@@ -34,6 +48,7 @@ from performer.params import Controls, Kind, ParamTable
 
 HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer than any release
 BAR_BEATS = 4
+UNBENT = (0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)  # the bend's knobs where they leave the features alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ class CueState:
     index: int
     started_s: float
     started_beat: float
-    lines: tuple[Line | None, ...]  # the phase of each motion; None before its first frame
+    lines: tuple[Line | None, ...]  # the phase of each motion, and last of the noise; None before its first frame
     routes: tuple[RouteMemory, ...]
 
 
@@ -114,8 +129,13 @@ class Plan:
         self._features = {name: column for column, name in enumerate(feature_names)}
         self._motion_rows = [{param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS]
         self._truncation = table.row("latent.truncation")
+        self._cutoff = table.row("latent.cutoff")
         self._noise = table.row("latent.noise")
-        self._pushes = tuple(table.row(f"latent.{group}") for group in ("coarse", "middle", "fine"))
+        self._noises = tuple(table.row(f"noise.{group}") for group in GROUPS)
+        self._noise_seed, self._noise_speed = table.row("noise.seed"), table.row("noise.speed")
+        self._blends = tuple(table.row(f"blend.{group}") for group in GROUPS)
+        self._bends = tuple(tuple(table.row(f"bend.{group}.{knob}") for knob in BEND_KNOBS) for group in GROUPS)
+        self._pushes = tuple(table.row(f"latent.{group}") for group in GROUPS)
         traits = 0 if anatomy.traits is None else len(anatomy.traits)
         self._traits = tuple(table.row(f"trait.{number}") for number in range(1, traits + 1))
         self._moves = tuple(table.row(f"latent.{move}") for move in ("x", "y", "turn", "zoom"))
@@ -166,7 +186,7 @@ class Plan:
             index=index,
             started_s=at_s,
             started_beat=beat,
-            lines=(None,) * len(MOTIONS),
+            lines=(None,) * (len(MOTIONS) + 1),
             routes=tuple(RouteMemory(value=route.rest) for route in self.cues[index].routes),
         )
 
@@ -228,30 +248,68 @@ class Plan:
             np.clip(values, self._lows, self._highs, out=values)
 
         lines = list(state.lines)
-        offsets = np.zeros((3, self.anatomy.w_dim), np.float32)
+        terms: Terms = []
         beats_hz = float(values[self.table.row("transport.bpm")]) / 60.0
+
+        def phase(index: int, rate_hz: float) -> float:
+            line = lines[index] or Line(rate_hz=rate_hz, at_s=state.started_s)
+            lines[index] = line = line.with_rate(rate_hz, at_s=tick.photon_s)
+            return line.at(tick.photon_s)
+
         for index, motion in enumerate(MOTIONS):
             own = {name: float(values[row]) for name, row in self._motion_rows[index].items()}
-            line = lines[index] or Line(rate_hz=motion.rate_hz(own, beats_hz), at_s=state.started_s)
-            lines[index] = line = line.with_rate(motion.rate_hz(own, beats_hz), at_s=tick.photon_s)
+            at = phase(index, motion.rate_hz(own, beats_hz))
             if own[motion.amount] != 0.0:
-                offsets += motion.offsets(self.anatomy, own, cue.seed, line.at(tick.photon_s))
+                terms += motion.terms(own, cue.seed, at)
         for group, row in enumerate(self._pushes):
             if values[row] != 0.0:
-                offsets[group] += self.anatomy.anchor(cue.seed, 3, group) * values[row]
-        ws = ws_from_offsets(
-            self.anatomy,
-            offsets,
-            truncation=float(values[self._truncation]),
-            traits=[float(values[row]) for row in self._traits],
-        )
-        latent = LatentFrame(
-            ws=frozen_array(ws),
-            noise=frozen_array(np.full(self.anatomy.noise_layers, values[self._noise], np.float32)),
-            transform=self._transform(values),
-        )
+                terms += push(group, float(values[row]))
+        noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
+        latent = self._latent(self.anatomy, cue.seed, terms, values, noise_phase)
         state = replace(state, lines=tuple(lines), routes=tuple(remembered))
         return state, values, latent, tuple(pressed)
+
+    def _latent(self, anatomy: Anatomy, seed: int, terms: Terms, values: F32, noise_phase: float) -> LatentFrame:
+        """What a generator needs to draw the animals of `terms`; with a stranger's own as `partner` where it is seen."""
+        blend, part = UNBLENDED, 0.0
+        if anatomy.partner is not None:
+            blend = np.empty(anatomy.num_ws, np.float32)
+            for group, row in enumerate(self._blends):
+                blend[anatomy.rows(group)] = values[row]
+            part = float(blend.mean())
+        mean, offsets = anatomy.mean_and_offsets(seed, terms, blend=part)
+        ws = ws_from_offsets(
+            anatomy,
+            mean,
+            offsets,
+            truncation=float(values[self._truncation]),
+            cutoff=int(values[self._cutoff]),
+            traits=[float(values[row]) for row in self._traits] if anatomy is self.anatomy else (),
+        )
+        noise = noise_gains(
+            anatomy,
+            strengths=[float(values[self._noise] * values[row]) for row in self._noises],
+            seed=int(values[self._noise_seed]),
+            phase=noise_phase,
+        )
+        partner = None
+        if anatomy.partner is not None and anatomy.w_between is None and part > 0.0:
+            partner = self._latent(anatomy.partner, seed, terms, values, noise_phase)
+        return LatentFrame(
+            ws=frozen_array(ws),
+            noise=frozen_array(noise),
+            transform=self._transform(values),
+            bends=self._bent(values),
+            blend=frozen_array(blend),
+            partner=partner,
+        )
+
+    def _bent(self, values: F32) -> F32:
+        """How the features of each layer group are bent."""
+        knobs = [[float(values[row]) for row in rows] for rows in self._bends]
+        if all(tuple(group) == UNBENT for group in knobs):
+            return STRAIGHT
+        return frozen_array(np.stack([bend_row(group) for group in knobs]))
 
     def _transform(self, values: F32) -> F32:
         """How the input is moved."""
@@ -338,8 +396,18 @@ class Plan:
 def _between(before: LatentFrame, after: LatentFrame, mix: float) -> LatentFrame:
     """Two latents mixed: 0 is `before`, 1 is `after`."""
     part = np.float32(mix)
+
+    def mixed(first: F32, second: F32) -> F32:
+        return first if first is second else frozen_array(first + (second - first) * part)
+
+    partner = after.partner or before.partner
+    if before.partner is not None and after.partner is not None:
+        partner = _between(before.partner, after.partner, mix)
     return LatentFrame(
-        ws=frozen_array(before.ws + (after.ws - before.ws) * part),
-        noise=frozen_array(before.noise + (after.noise - before.noise) * part),
-        transform=frozen_array(before.transform + (after.transform - before.transform) * part),
+        ws=mixed(before.ws, after.ws),
+        noise=mixed(before.noise, after.noise),
+        transform=mixed(before.transform, after.transform),
+        bends=mixed(before.bends, after.bends),
+        blend=mixed(before.blend, after.blend),
+        partner=partner,
     )

@@ -7,7 +7,7 @@ import importlib.util
 from typing import Any
 
 from performer.clock import Clock
-from performer.engines.engine import Availability, EngineError, Progress, SlotEngine
+from performer.engines.engine import Availability, EngineError, Form, Progress, SlotEngine
 from performer.flow import U8, LatentFrame
 from performer.generators.checkpoint import Checkpoint, CheckpointError
 
@@ -21,7 +21,7 @@ class EagerEngine(SlotEngine):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self._network: Any = None
+        self._networks: dict[Form, Any] = {}
         self._device: Any = None
 
     @classmethod
@@ -30,7 +30,7 @@ class EagerEngine(SlotEngine):
             return Availability(False, "PyTorch is not installed: pip install torch")
         return Availability(True, "PyTorch is installed")
 
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress) -> None:
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
         progress("loading PyTorch")
         import torch
 
@@ -38,7 +38,10 @@ class EagerEngine(SlotEngine):
 
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            self._network = network.build(checkpoint).to(self._device)
+            self._networks[Form.FIRST] = network.build(checkpoint).to(self._device)
+            if sibling is not None:
+                self._networks[Form.SIBLING] = network.build(sibling).to(self._device)
+                self._networks[Form.BETWEEN] = network.build(checkpoint, sibling).to(self._device)
         except CheckpointError as error:
             raise EngineError(str(error)) from error
         self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
@@ -47,10 +50,11 @@ class EagerEngine(SlotEngine):
         import torch
 
         # Latents are read-only arrays; torch wants writable ones, and the copy is small.
-        given = {"ws": latent.ws[None], "noise": latent.noise, "transform": latent.transform}
+        network = self._networks[Form.of(latent) if len(self._networks) > 1 else Form.FIRST]
+        given = {name: torch.tensor(getattr(latent, name), device=self._device) for name in network.inputs}
+        given["ws"] = given["ws"][None]
         with torch.inference_mode():
-            picture = self._network(*(torch.tensor(given[name], device=self._device) for name in self._network.inputs))
-            torch.from_numpy(out).copy_(picture)
+            torch.from_numpy(out).copy_(network(*given.values()))
 
 
 ENGINE = EagerEngine

@@ -15,6 +15,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import ClassVar
 
 import numpy as np
@@ -34,6 +35,21 @@ class Availability:
 
     available: bool
     reason: str  # why, or why not and how to get it
+
+
+class Form(IntEnum):
+    """Which network a latent is for. A pair at rest costs no more than one species."""
+
+    FIRST = 0
+    SIBLING = 1
+    BETWEEN = 2
+
+    @classmethod
+    def of(cls, latent: LatentFrame) -> "Form":
+        """What the blend of `latent` asks of a pair of siblings."""
+        if not latent.blend.any():
+            return cls.FIRST
+        return cls.SIBLING if (latent.blend == 1).all() else cls.BETWEEN
 
 
 class EngineError(Refused):
@@ -59,8 +75,14 @@ class Engine(ABC):
         """Can this engine run on this machine? Cheap: imports nothing heavy."""
 
     @abstractmethod
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress) -> None:
-        """Load, build or fetch from the cache, and warm up. Raises EngineError."""
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
+        """Load, build or fetch from the cache, and warm up.
+
+        With a sibling the engine draws either of the two and, at about the cost of one (docs/performance.md), whatever
+        lies between them, as each latent's `blend` asks.
+
+        Raises EngineError.
+        """
 
     @abstractmethod
     def submit(self, latent: LatentFrame) -> None:

@@ -19,11 +19,19 @@ REBUILDS = 2  # of one engine, before a humbler one is tried
 
 
 class EngineHost:
-    """One species, run by the best engine that works."""
+    """One species, or two siblings and all between them, run by the best engine that works."""
 
-    def __init__(self, checkpoint: Checkpoint, *, clock: Clock, notices: Notices, choice: str = "") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        clock: Clock,
+        notices: Notices,
+        choice: str = "",
+        sibling: Checkpoint | None = None,
+    ) -> None:
         """`choice` forces an engine by name. Raises EngineError where it is unknown or cannot run here."""
-        self.checkpoint = checkpoint
+        self.checkpoint, self.sibling = checkpoint, sibling
         self._clock = clock
         self._notices = notices
         self._candidates, self.why = candidates(choice)
@@ -54,7 +62,7 @@ class EngineHost:
         while self._candidates:
             engine = self._candidates[0](self._clock)
             try:
-                engine.activate(self.checkpoint, progress=progress)
+                engine.activate(self.checkpoint, sibling=self.sibling, progress=progress)
             except EngineError as error:
                 failures.append(f"{engine.name}: {error}")
                 self._candidates = self._candidates[1:]

@@ -1,7 +1,7 @@
 """Engine `openvino`: the default where there is no GPU. Full precision, asynchronous, compiled once and cached.
 
 Thread: the runtime's own; a finished inference calls back, publishes its picture and starts the latent that waits.
-Owns: the compiled model and three inference requests, so that a picture can be read while the next is made.
+Owns: the compiled models and three inference requests of each, so that a picture can be read while the next is made.
 """
 
 import importlib.util
@@ -13,10 +13,11 @@ import numpy as np
 
 from performer.clock import Clock
 from performer.engines import cache
-from performer.engines.engine import Availability, Engine, EngineError, Progress
+from performer.engines.engine import Availability, Engine, EngineError, Form, Progress
 from performer.flow import Image, LatentFrame
 from performer.generators.checkpoint import Checkpoint, CheckpointError
 
+REQUESTS = 3  # one runs, one holds the newest picture, and one the picture that the stage may still be reading
 HINTS = {
     "PERFORMANCE_HINT": "LATENCY",
     "NUM_STREAMS": "1",
@@ -35,8 +36,8 @@ class OpenVinoEngine(Engine):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._lock = threading.Lock()
-        self._compiled: Any = None
-        self._requests: list[Any] = []
+        self._compiled: dict[Form, Any] = {}
+        self._requests: list[Any] = []  # REQUESTS of each form, one form after the other
         self._inputs: list[dict[str, np.ndarray]] = []  # by the name of the field of LatentFrame
         self._outputs: list[np.ndarray] = []
         self._waiting: tuple[LatentFrame, float] | None = None
@@ -54,18 +55,24 @@ class OpenVinoEngine(Engine):
             return Availability(False, "OpenVINO is not installed: pip install openvino")
         return Availability(True, "OpenVINO is installed")
 
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress) -> None:
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
+        self._add(Form.FIRST, compiled_model(checkpoint, progress=progress))
+        if sibling is not None:
+            self._add(Form.SIBLING, compiled_model(sibling, progress=progress))
+            self._add(Form.BETWEEN, compiled_model(checkpoint, sibling=sibling, progress=progress))
+
+    def _add(self, form: Form, compiled: Any) -> None:
+        """Make the requests of a form, and run each once."""
         import openvino
 
-        self._compiled = compiled_model(checkpoint, progress=progress)
-        # Three requests: one runs, one holds the newest picture, and one the picture that the stage may still be reading.
-        for index in range(3):
-            request = self._compiled.create_infer_request()
-            inputs = {port.any_name: np.zeros(list(port.shape), np.float32) for port in self._compiled.inputs}
+        self._compiled[form] = compiled
+        for _ in range(REQUESTS):
+            request = compiled.create_infer_request()
+            inputs = {port.any_name: np.zeros(list(port.shape), np.float32) for port in compiled.inputs}
             for name, array in inputs.items():
                 request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
             request.infer()
-            request.set_callback(self._finished, index)
+            request.set_callback(self._finished, len(self._requests))
             self._requests.append(request)
             self._inputs.append(inputs)
             self._outputs.append(request.get_output_tensor(0).data)
@@ -94,7 +101,8 @@ class OpenVinoEngine(Engine):
         assert self._waiting is not None
         latent, self._submitted_s = self._waiting
         self._waiting = None
-        index = next(i for i in range(len(self._requests)) if i not in (self._held, self._newest_from))
+        first = REQUESTS * (Form.of(latent) if len(self._compiled) > 1 else Form.FIRST)
+        index = next(i for i in range(first, first + REQUESTS) if i not in (self._held, self._newest_from))
         for name, array in self._inputs[index].items():
             array[:] = getattr(latent, name)  # ws has one picture's axis more, which broadcasts
         self._running = index
@@ -123,8 +131,8 @@ class OpenVinoEngine(Engine):
                 self._start_waiting()
 
 
-def compiled_model(checkpoint: Checkpoint, *, progress: Progress) -> Any:
-    """The species compiled for this processor, from the cache where it is there.
+def compiled_model(checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> Any:
+    """The species, or all that lies between it and a sibling, compiled for this processor; from the cache if it is there.
 
     Raises:
         EngineError: OpenVINO or the species refuses.
@@ -132,7 +140,13 @@ def compiled_model(checkpoint: Checkpoint, *, progress: Progress) -> Any:
     import openvino
 
     core = openvino.Core()
-    key = cache.key_of(checkpoint, openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), repr(HINTS))
+    key = cache.key_of(
+        checkpoint,
+        sibling.content_hash if sibling is not None else "",
+        openvino.get_version(),
+        core.get_property("CPU", "FULL_DEVICE_NAME"),
+        repr(HINTS),
+    )
     stored = cache.fetch(OpenVinoEngine.name, key)
     if stored is not None:
         try:
@@ -140,7 +154,7 @@ def compiled_model(checkpoint: Checkpoint, *, progress: Progress) -> Any:
         except RuntimeError:
             progress("the cached engine is of another kind; building it again")
     try:
-        compiled = core.compile_model(converted(checkpoint, progress=progress), "CPU", HINTS)
+        compiled = core.compile_model(converted(checkpoint, sibling=sibling, progress=progress), "CPU", HINTS)
     except CheckpointError as error:
         raise EngineError(str(error)) from error
     except RuntimeError as error:
@@ -149,15 +163,18 @@ def compiled_model(checkpoint: Checkpoint, *, progress: Progress) -> Any:
     return compiled
 
 
-def converted(checkpoint: Checkpoint, *, progress: Progress, signal: bool = False) -> Any:
-    """The species as an OpenVINO graph; with `signal`, its output before quantisation."""
+def converted(
+    checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None, signal: bool = False
+) -> Any:
+    """The species, or what lies between two, as an OpenVINO graph; with `signal`, its output before quantisation."""
     progress("loading PyTorch, once, to build the engine")
     import openvino
 
     from performer.generators import network
 
-    module = network.build(checkpoint)
-    progress(f"building the engine for {checkpoint.provenance.name}")
+    module = network.build(checkpoint, sibling)
+    names = [each.provenance.name for each in (checkpoint, sibling) if each is not None]
+    progress(f"building the engine for {' and '.join(names)}")
     example = module.examples()
     with warnings.catch_warnings():  # the tracer warns of constants, which these are meant to be, and of its own age
         warnings.simplefilter("ignore")

@@ -17,12 +17,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from performer.flow import F32, U8
+from performer.flow import F32, GROUPS, U8
 from performer.refusal import Refused
 
 PREVIEW_KEY = "preview"
 TRAITS_KEY = "traits"
-GROUPS = 3  # layer groups: coarse, middle, fine
 HEADER_KEY = "performer"  # one key: safetensors writes several in an order that changes from run to run
 
 
@@ -188,3 +187,26 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         traits=checkpoint.traits,
         trait_directions=checkpoint.trait_directions,
     )
+
+
+def stranger(first: Checkpoint, second: Checkpoint) -> str:
+    """Why two species are no siblings, which alone can be blended layer by layer; empty where they are.
+
+    Siblings are of one family and one shape: tensor for tensor, and in what their family must know beside them. One was
+    usually trained on from the other; of two that were trained apart a blend is defined too, but seldom beautiful.
+    """
+    if first.family != second.family:
+        return f"{first.family} and {second.family} are different families"
+    if first.sizes != second.sizes:
+        sizes = [f"{each.sizes.width_px}x{each.sizes.height_px} px" for each in (first, second)]
+        if sizes[0] == sizes[1]:
+            return "their layers or latents differ in number"
+        return f"one draws {sizes[0]}, the other {sizes[1]}"
+    for key in sorted({*first.tensors, *second.tensors}):
+        shapes = [list(each.tensors[key].shape) if key in each.tensors else None for each in (first, second)]
+        if shapes[0] != shapes[1]:
+            return f"tensor {key} has shape {shapes[0] or 'none'} in one and {shapes[1] or 'none'} in the other"
+    if first.options != second.options:
+        keys = sorted(k for k in {*first.options, *second.options} if first.options.get(k) != second.options.get(k))
+        return f"they differ in {', '.join(keys)}"
+    return ""

@@ -224,7 +224,7 @@ def checkpoint_of(weights: dict[str, np.ndarray]) -> Checkpoint:
 
 def _mapped(weights: dict[str, np.ndarray], rng: np.random.Generator, count: int = 2048) -> F32:
     mapping = Mapping(checkpoint_of(weights))
-    return np.stack([mapping.w_from_z(z) for z in rng.standard_normal((count, Z_DIM)).astype(np.float32)])
+    return mapping.w_from_z(rng.standard_normal((count, Z_DIM)).astype(np.float32))
 
 
 def _affine(weights: dict[str, np.ndarray], prefix: str, taken: Places, latents: _Latents, channels: int) -> F64:

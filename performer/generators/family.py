@@ -4,11 +4,18 @@ To add one, write one file here with
 
     NAME = "myfamily"                                # as in the header of its checkpoints
     def sizes_of(tensors, options) -> Sizes          # of an imported checkpoint, from the shapes of its tensors
-    def build(checkpoint: Checkpoint) -> nn.Module   # forward(ws [N, num_ws, w_dim], noise [L]) -> [N, 3 or 4, H, W]
+    def build(checkpoint: Checkpoint) -> nn.Module   # forward(ws [N, num_ws, w_dim], noise [L, 3]) -> [N, 3 or 4, H, W]
 
-A network whose input can be moved has the attribute `takes_transform = True`, and `transform` [3, 3] as a third argument
-of `forward`. It may also offer `forward_rgba(ws, noise) -> [N, H, W, 4]`, the same picture channels-last with alpha 1,
-where that saves time; engines prefer it. `sizes_of` may be left out where nobody else trains such a family.
+The network may have
+
+- `takes_transform = True`, where its input can be moved; `forward` then takes `transform=` [3, 3] too;
+- `bends`, an `nn.ModuleDict` of `ops.Bend`; where that is not empty, `forward` takes `bends=` [3, 9];
+- `row_of(tensor) -> int`, the row of ws to whose layer a tensor of its state belongs, for blending with a sibling layer
+  by layer; without it all layers blend alike;
+- `forward_rgba`, with the same arguments as `forward`, `-> [N, H, W, 4]`: the same picture channels-last with alpha 1,
+  where that saves time; engines prefer it.
+
+`sizes_of` may be left out where nobody else trains such a family.
 
 The scan also parameterises the contract tests.
 

@@ -3,7 +3,8 @@
 Written from Liu et al., "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image Synthesis" (2021),
 section 3.1. Batch norms use their running statistics and are folded into the convolutions.
 
-There is no w: the one row of ws is z as drawn. Truncation scales z towards 0, and there is no style mixing.
+There is no w: the one row of ws is z as drawn. Truncation scales z towards 0, and there is no style mixing. All layers
+blend with a sibling alike, with their norms folded in.
 
 Thread: whoever calls.
 """
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, Sizes
+from performer.generators.ops import Bend, bent_planes, clamped, drawn_noise, mixed_noise
 from performer.generators.weights import Weights
 
 NAME = "fastgan"
@@ -28,6 +30,7 @@ LAST_GATED_PX = 512  # as published; larger pictures may have gates
 GATE_PX = 4  # a gate sees its picture shrunk to this
 LIMITED_PX = 1024  # at this size, and no other, the picture is limited by tanh
 BATCH_NORM_EPSILON = 1e-5
+BENT_LEVELS = (0, 2, 4)  # where each layer group is bent: 4, 16 and 64 px
 NOISE_SEED = 0
 
 
@@ -52,6 +55,8 @@ class Stage:
 
 class ConvGlu(nn.Module):
     """Convolution, noise, normalisation, and a half of the channels that gates the other."""
+
+    in_half = ("weight",)
 
     weight: Tensor
     shift: Tensor
@@ -80,16 +85,19 @@ class ConvGlu(nn.Module):
         noise: Tensor | None,  # [1 or N, 1, H, W], with its gain applied; None for a layer without.
         label: Tensor | None,  # [N, classes]; None for a generator without labels.
     ) -> Tensor:  # [N, O, H, W]
-        x = F.conv2d(x, self.weight, self.shift, padding=1)
+        x = F.conv2d(x, self.weight, self.shift.to(x.dtype), padding=1)
         if noise is not None and self.noise_strength is not None:
-            x = x + noise * self.noise_strength[:, None, None]
+            x = x + noise * self.noise_strength.to(x.dtype)[:, None, None]
         if label is not None and self.label_gain is not None and self.label_shift is not None:
-            x = x * (label @ self.label_gain)[:, :, None, None] + (label @ self.label_shift)[:, :, None, None]
-        return glu(x)
+            gain, shift = (label @ self.label_gain).to(x.dtype), (label @ self.label_shift).to(x.dtype)
+            x = x * gain[:, :, None, None] + shift[:, :, None, None]
+        return glu(clamped(x, None))
 
 
 class Gate(nn.Module):
     """A gain for each channel of a large picture, from a small one."""
+
+    in_half = ("first", "second")
 
     first: Tensor
     second: Tensor
@@ -140,18 +148,23 @@ class FastGan(nn.Module):
             for conv in block
             if conv.noise_strength is not None
         ]
-        self.noise_layers = register_noise(self, sizes_px)
+        self.in_half = ("head", *register_noise(self, sizes_px))
+        widths = [first_norm.shift.shape[0] // 2, *(block[-1].weight.shape[0] // 2 for block in blocks)]
+        self.bends = level_bends(widths)
 
     def forward(
         self,
         ws: Tensor,  # z, and the label in the second row where there is one, [N, num_ws, w_dim].
-        noise: Tensor,  # [noise_layers]
+        noise: Tensor,  # [noise_layers, 3]
+        *,
+        bends: Tensor | None = None,  # [3, 9]
     ) -> Tensor:  # [N, 3, R, R]
         z = ws[:, 0, : self.z_dim]
         label = ws[:, 1, : self.classes] if self.classes else None
         if self.normalise_z:
             z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
         x = glu((z @ self.first).reshape(-1, self.first_shift.shape[0], FIRST_PX, FIRST_PX) + self.first_shift)
+        x = bent_planes(x.to(self.head.dtype), bends, self.bends, 0)
         pictures = [x]  # 4, 8, 16 … px
         layer = 0
         for index, block in enumerate(self.blocks):
@@ -159,13 +172,14 @@ class FastGan(nn.Module):
             for conv in block:
                 noise_map = None
                 if conv.noise_strength is not None:
-                    noise_map = getattr(self, f"noise_{layer}") * noise[layer]
+                    noise_map = mixed_noise(getattr(self, f"noise_{layer}"), noise[layer])
                     layer += 1
                 x = conv(x, noise_map, label)
             if str(index) in self.gates:
                 x = x * self.gates[str(index)](pictures[index - GATE_LEVELS + 1])
+            x = bent_planes(x, bends, self.bends, index + 1)
             pictures.append(x)
-        image = F.conv2d(x, self.head, self.head_bias, padding=1)
+        image = F.conv2d(x, self.head, self.head_bias.to(x.dtype), padding=1).float()
         return torch.tanh(image) if self.limited else image
 
 
@@ -175,15 +189,28 @@ def glu(x: Tensor) -> Tensor:  # [N, 2C, H, W] -> [N, C, H, W]
     return kept * torch.sigmoid(gate)
 
 
-def register_noise(module: nn.Module, sizes_px: list[int]) -> int:
-    """Give `module` the constant noise maps `noise_0`, `noise_1` …, always the same ones; return their number.
+def register_noise(module: nn.Module, sizes_px: list[int]) -> list[str]:
+    """Give `module` the noise maps of each layer, `noise_0`, `noise_1` … [3, 1, 1, H, W], always the same ones.
+
+    Returns their names.
 
     Training drew new noise for every picture; a show wants a picture that stands still.
     """
     generator = torch.Generator().manual_seed(NOISE_SEED)
     for layer, size_px in enumerate(sizes_px):
-        module.register_buffer(f"noise_{layer}", torch.randn(1, 1, size_px, size_px, generator=generator))
-    return len(sizes_px)
+        first = torch.randn(1, 1, 1, size_px, size_px, generator=generator)
+        maps = torch.cat([first, drawn_noise(layer, 1, 1, size_px, size_px)])
+        module.register_buffer(f"noise_{layer}", maps)
+    return [f"noise_{layer}" for layer in range(len(sizes_px))]
+
+
+def level_bends(
+    widths: list[int],  # Channels of each picture, 4, 8, 16 … px.
+) -> nn.ModuleDict:
+    """A bend for each layer group at the picture of its size, where there is one."""
+    return nn.ModuleDict(
+        {str(level): Bend(group, widths[level]) for group, level in enumerate(BENT_LEVELS) if level < len(widths)}
+    )
 
 
 def batch_norm(weights: Weights, key: str, channels: int) -> Norm:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Sizes
-from performer.generators.ops import StyledConv, ToRgb
+from performer.generators.ops import StyledConv, ToRgb, bends_of, bent
 from performer.generators.stylegan2 import fill
 
 NAME = "light"
@@ -27,55 +27,82 @@ SHUFFLE = 2  # the head makes SHUFFLE x SHUFFLE pixels of each feature
 class Light(nn.Module):
     """ws and noise gains to an RGB image in about -1..1."""
 
+    in_half = ("const",)
+
     def __init__(self, channels: dict[int, int], *, w_dim: int) -> None:
         super().__init__()
         self.const = nn.Parameter(torch.empty(channels[4], 4, 4))
         self.convs = nn.ModuleList()
+        self.bends = nn.ModuleDict()  # by row
         for resolution in sorted(channels):
             out = channels[resolution]
             if resolution > 4:
                 self.convs.append(
                     StyledConv(
-                        channels[resolution // 2], out, w_dim=w_dim, size_px=(resolution, resolution), up="bilinear"
+                        channels[resolution // 2],
+                        out,
+                        w_dim=w_dim,
+                        size_px=(resolution, resolution),
+                        up="bilinear",
+                        layer=len(self.convs),
                     )
                 )
-            self.convs.append(StyledConv(out, out, w_dim=w_dim, size_px=(resolution, resolution)))
+            self.convs.append(
+                StyledConv(out, out, w_dim=w_dim, size_px=(resolution, resolution), layer=len(self.convs))
+            )
         self.head = ToRgb(out, 3 * SHUFFLE * SHUFFLE, w_dim=w_dim, kernel=3)
 
     def forward(
         self,
         ws: Tensor,  # [N, num_ws, w_dim]
-        noise: Tensor,  # [noise_layers]
+        noise: Tensor,  # [noise_layers, 3]
+        *,
+        bends: Tensor | None = None,  # [3, 9]
     ) -> Tensor:  # [N, 3, R, R]
-        x = self.head(self._trunk(ws, noise), ws[:, -1])
+        x = self.head(self._trunk(ws, noise, bends), ws[:, -1])
         return F.pixel_shuffle(x.permute(0, 3, 1, 2), SHUFFLE)
 
     def forward_rgba(
         self,
         ws: Tensor,  # [N, num_ws, w_dim]
-        noise: Tensor,  # [noise_layers]
+        noise: Tensor,  # [noise_layers, 3]
+        *,
+        bends: Tensor | None = None,  # [3, 9]
     ) -> Tensor:  # [N, R, R, 4]
         """The same picture channels-last, with an opaque alpha of 1.
 
         Alpha comes out of the head as a constant, and the head's channels are ordered so that the shuffle moves whole
         pixels: a twelfth of the time of the light generator on one core, compared with appending alpha afterwards.
         """
-        weight, bias = self.head.weight, self.head.bias
-        phases = SHUFFLE * SHUFFLE
-        alpha_weight = torch.zeros_like(weight[:phases])
-        alpha_bias = torch.ones_like(bias[:phases])
-        weight = torch.cat([weight, alpha_weight]).reshape(4, phases, *weight.shape[1:]).transpose(0, 1).flatten(0, 1)
-        bias = torch.cat([bias, alpha_bias]).reshape(4, phases).t().flatten()
-        x = self.head.convolve(self._trunk(ws, noise), ws[:, -1], weight, bias)
+        head = self.head
+        norm = None if head.norm is None else with_alpha(head.norm, 1.0)
+        x = head.convolve(
+            self._trunk(ws, noise, bends), ws[:, -1], with_alpha(head.weight, 0.0), with_alpha(head.bias, 1.0), norm
+        )
         n, h, w, _ = x.shape
         x = x.reshape(n, h, w, SHUFFLE, SHUFFLE, 4).permute(0, 1, 3, 2, 4, 5)
         return x.reshape(n, h * SHUFFLE, w * SHUFFLE, 4)
 
-    def _trunk(self, ws: Tensor, noise: Tensor) -> Tensor:  # [N, R/2, R/2, C]
+    def row_of(self, tensor: str) -> int:
+        """The row of ws to whose layer a tensor of the network belongs."""
+        part = tensor.split(".")
+        return {"const": 0, "head": len(self.convs)}.get(part[0], int(part[1]) if part[0] == "convs" else 0)
+
+    def _trunk(self, ws: Tensor, noise: Tensor, bends: Tensor | None) -> Tensor:  # [N, R/2, R/2, C]
         x = self.const.permute(1, 2, 0)[None].expand(ws.shape[0], -1, -1, -1)
         for row, conv in enumerate(self.convs):
-            x = conv(x, ws[:, row], noise[row])
+            x = bent(conv(x, ws[:, row], noise[row]), bends, self.bends, row)
         return x
+
+
+def with_alpha(
+    rows: Tensor,  # Of the head's output channels: all phases of red, of green, of blue, [12, ...].
+    alpha: float,
+) -> Tensor:  # [16, ...]
+    """The same for a head that draws RGBA: red, green, blue and alpha of each phase."""
+    phases = SHUFFLE * SHUFFLE
+    rows = torch.cat([rows, torch.full_like(rows[:phases], alpha)])
+    return rows.reshape(4, phases, *rows.shape[1:]).transpose(0, 1).flatten(0, 1)
 
 
 def sizes(*, resolution: int, z_dim: int, w_dim: int) -> Sizes:
@@ -112,4 +139,6 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         raise CheckpointError(
             f"{checkpoint.path}: {error} is missing; expected light blocks 4..{resolutions[-1]}"
         ) from None
-    return fill(Light(channels, w_dim=checkpoint.sizes.w_dim), checkpoint, renamed)
+    network = Light(channels, w_dim=checkpoint.sizes.w_dim)
+    network.bends = bends_of(checkpoint.sizes, lambda row: channels[resolutions[(row + 1) // 2]])
+    return fill(network, checkpoint, renamed)

@@ -3,7 +3,8 @@
 After Liu et al., "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image Synthesis" (2021). Batch
 norms use their running statistics and are folded into the convolutions. Grey pictures come out as RGB.
 
-There is no w: the one row of ws is z as drawn. Truncation scales z towards 0, and there is no style mixing.
+There is no w: the one row of ws is z as drawn. Truncation scales z towards 0, and there is no style mixing. All layers
+blend with a sibling alike, with their norms folded in.
 
 Networks with gates between sizes or with attention are refused: their arithmetic could not be checked.
 
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, Sizes
-from performer.generators.fastgan import FIRST_PX, Norm, batch_norm, glu, register_noise
+from performer.generators.fastgan import FIRST_PX, Norm, batch_norm, glu, level_bends, register_noise
 from performer.generators.lucidrains import blurred
+from performer.generators.ops import bent_planes, clamped, mixed_noise
 from performer.generators.weights import Weights
 
 NAME = "lightweight"
@@ -27,6 +29,8 @@ SHUFFLE = 2
 
 class Block(nn.Module):
     """Twice the size by a pixel shuffle, low-pass, convolution, noise, half of the channels gated by the other."""
+
+    in_half = ("up_weight", "weight")
 
     up_weight: Tensor
     up_bias: Tensor
@@ -55,10 +59,10 @@ class Block(nn.Module):
         x: Tensor,  # [N, I, H, W]
         noise: Tensor,  # [1 or N, 1, 2H, 2W], with its gain applied.
     ) -> Tensor:  # [N, O, 2H, 2W]
-        x = blurred(F.pixel_shuffle(F.silu(F.conv2d(x, self.up_weight, self.up_bias)), SHUFFLE))
+        x = blurred(F.pixel_shuffle(F.silu(F.conv2d(x, self.up_weight, self.up_bias.to(x.dtype))), SHUFFLE))
         # The kernel of 4 has no middle: one zero more goes before than after.
-        x = F.conv2d(F.pad(x, (2, 1, 2, 1)), self.weight, self.bias)
-        return glu(x + noise * self.noise_strength)
+        x = F.conv2d(F.pad(x, (2, 1, 2, 1)), self.weight, self.bias.to(x.dtype))
+        return glu(clamped(x + noise * self.noise_strength.to(x.dtype), None))
 
 
 class Lightweight(nn.Module):
@@ -84,18 +88,23 @@ class Lightweight(nn.Module):
         # Drawn in 0..1; the last convolution brings that to -1..1.
         self.register_buffer("head", 2 * head[0])
         self.register_buffer("head_bias", 2 * head[1] - 1)
-        register_noise(self, [FIRST_PX << (level + 1) for level in range(len(blocks))])
+        names = register_noise(self, [FIRST_PX << (level + 1) for level in range(len(blocks))])
+        self.in_half = ("head", *names)
+        self.bends = level_bends([first_norm.shift.shape[0] // 2, *(len(block.bias) // 2 for block in blocks)])
 
     def forward(
         self,
         ws: Tensor,  # z in its one row, [N, 1, z_dim].
-        noise: Tensor,  # [noise_layers]
+        noise: Tensor,  # [noise_layers, 3]
+        *,
+        bends: Tensor | None = None,  # [3, 9]
     ) -> Tensor:  # [N, 3 or 4, R, R]
         x = glu((ws[:, 0] @ self.first).reshape(-1, self.first_shift.shape[0], FIRST_PX, FIRST_PX) + self.first_shift)
-        x = F.normalize(x, dim=1)
+        x = bent_planes(F.normalize(x, dim=1).to(self.head.dtype), bends, self.bends, 0)
         for layer, block in enumerate(self.blocks):
-            x = block(x, getattr(self, f"noise_{layer}") * noise[layer])
-        return F.conv2d(x, self.head, self.head_bias, padding=1)
+            x = block(x, mixed_noise(getattr(self, f"noise_{layer}"), noise[layer]))
+            x = bent_planes(x, bends, self.bends, layer + 1)
+        return F.conv2d(x, self.head, self.head_bias.to(x.dtype), padding=1).float()
 
 
 def sizes_of(tensors: dict[str, F32], options: dict[str, Any]) -> Sizes:

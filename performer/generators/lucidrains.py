@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from performer.flow import F32
+from performer.flow import F32, NOISE_MAPS
 from performer.generators.checkpoint import Checkpoint, Sizes
 from performer.generators.fastgan import NOISE_SEED
-from performer.generators.ops import LEAK
+from performer.generators.ops import LEAK, Guarded, bends_of, bent_planes, clamped, demodulation, guarded, mixed_noise
 from performer.generators.weights import Weights
 
 NAME = "lucidrains"
@@ -28,28 +28,26 @@ FIRST_PX = 4
 BLUR_TAPS = (1.0, 2.0, 1.0)
 
 
-class Modulated(nn.Module):
+class Modulated(Guarded):
     """A convolution whose input channels are scaled by w."""
 
-    weight: Tensor
     style_weight: Tensor
     style_bias: Tensor
-    energy: Tensor | None
 
     def __init__(self, weight: Tensor, style_weight: Tensor, style_bias: Tensor, *, demodulate: bool = True) -> None:
         super().__init__()
         self.register_buffer("weight", weight)  # [O, I, k, k]
         self.register_buffer("style_weight", style_weight)  # [I, w_dim]
         self.register_buffer("style_bias", style_bias + 1)  # [I]
-        # As in `ops`: demodulation is a gain of each output channel.
-        self.register_buffer("energy", weight.square().sum(dim=(2, 3)).t() if demodulate else None)  # [I, O]
+        self.demodulate = demodulate
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [N, I, H, W], [N, w_dim] -> [N, O, H, W]
         style = F.linear(w, self.style_weight, self.style_bias)
-        x = F.conv2d(x * style[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
-        if self.energy is None:
-            return x
-        return x * torch.rsqrt(style.square() @ self.energy + 1e-8)[:, :, None, None]
+        scale, makeup = guarded(style, self.norm)
+        x = F.conv2d(x * scale[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
+        if not self.demodulate:  # as in `ops.ToRgb`
+            return x.float() if makeup is None else x.float() * makeup[:, :, None, None]
+        return x * demodulation(style, self.energy(), makeup).to(x.dtype)[:, :, None, None]
 
 
 class NoisyConv(nn.Module):
@@ -70,7 +68,8 @@ class NoisyConv(nn.Module):
         w: Tensor,  # [N, w_dim]
         noise: Tensor,  # [1 or N, 1, H, W], with its gain applied.
     ) -> Tensor:  # [N, O, H, W]
-        return F.leaky_relu(self.conv(x, w) + noise * self.strength + self.bias, LEAK)
+        x = self.conv(x, w) + noise * self.strength.to(x.dtype) + self.bias.to(x.dtype)
+        return clamped(F.leaky_relu(x, LEAK), None)
 
 
 class Lucidrains(nn.Module):
@@ -88,18 +87,24 @@ class Lucidrains(nn.Module):
         self.register_buffer("const", const)
         self.convs = nn.ModuleList(convs)
         self.rgbs = nn.ModuleList(rgbs)
-        # Every layer cuts its noise out of the corner of one picture.
+        # Every layer cuts its noise out of the corner of one picture. It is kept about 0: `forward` adds the middle.
         size_px = FIRST_PX << (len(rgbs) - 1)
-        picture = torch.rand(1, 1, size_px, size_px, generator=torch.Generator().manual_seed(NOISE_SEED))
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        pictures = torch.rand(NOISE_MAPS, 1, 1, size_px, size_px, generator=generator) - 0.5
         for layer in range(len(convs)):
             layer_px = FIRST_PX << (layer // 2)
-            self.register_buffer(f"noise_{layer}", picture[:, :, :layer_px, :layer_px].clone())
+            self.register_buffer(f"noise_{layer}", pictures[..., :layer_px, :layer_px].clone())
+        self.in_half = ("const", *(f"noise_{layer}" for layer in range(len(convs))))
+        self.bends = nn.ModuleDict()  # by row
 
     def forward(
         self,
         ws: Tensor,  # [N, num_ws, w_dim]
-        noise: Tensor,  # [noise_layers]
+        noise: Tensor,  # [noise_layers, 3]
+        *,
+        bends: Tensor | None = None,  # [3, 9]
     ) -> Tensor:  # [N, 3 or 4, R, R]
+        middle = torch.sqrt(noise.square().sum(dim=1)) * 0.5  # [noise_layers]
         x = self.const.expand(ws.shape[0], -1, -1, -1)
         image: Tensor | None = None
         for block, to_rgb in enumerate(self.rgbs):
@@ -107,11 +112,18 @@ class Lucidrains(nn.Module):
             if block:
                 x = enlarged(x)
             for layer in (2 * block, 2 * block + 1):
-                x = self.convs[layer](x, w, getattr(self, f"noise_{layer}") * noise[layer])
+                drawn = mixed_noise(getattr(self, f"noise_{layer}"), noise[layer]) + middle[layer].to(x.dtype)
+                x = self.convs[layer](x, w, drawn)
+                x = bent_planes(x, bends, self.bends, block) if layer % 2 == 0 else x
             rgb = to_rgb(x, w)
             image = rgb if image is None else rgb + blurred(enlarged(image))
         assert image is not None, "a generator has at least one block"
         return 2 * image - 1  # drawn in 0..1
+
+    def row_of(self, tensor: str) -> int:
+        """The row of ws to whose layer a tensor of the network belongs."""
+        part, index = (*tensor.split("."), "0")[:2]
+        return {"convs": int(index) // 2, "rgbs": int(index)}.get(part, 0) if index.isdecimal() else 0
 
 
 def enlarged(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, 2H, 2W]
@@ -178,7 +190,9 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         rgbs.append(rgb)
     if channels not in (3, 4):
         raise weights.refusal(f"draws {channels} channels; expected 3, or 4 with alpha")
-    return Lucidrains(const, convs, rgbs).eval().requires_grad_(False)
+    network = Lucidrains(const, convs, rgbs)
+    network.bends = bends_of(checkpoint.sizes, lambda row: len(convs[2 * row].bias))
+    return network.eval().requires_grad_(False)
 
 
 def _modulated(

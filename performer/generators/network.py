@@ -5,27 +5,34 @@ Imports torch; engines import this module only when they have to build, so that 
 Thread: whoever calls.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
+from performer.flow import NOISE_MAPS, STRAIGHT
 from performer.generators import family
-from performer.generators.checkpoint import Checkpoint, Sizes
+from performer.generators.checkpoint import Checkpoint, CheckpointError, Sizes
+from performer.generators.ops import LARGEST_HALF, Guarded, rescale
 
 
 class PictureNetwork(nn.Module):
     """Latents to a picture, u8 [H, W, 4] sRGB with alpha 255.
 
-    `inputs` names what it takes, in order, as fields of `LatentFrame`: `ws` [1, num_ws, w_dim]; `noise` [noise_layers],
-    where the generator has noise; `transform` [3, 3], where its input can be moved.
+    `inputs` names what it takes, in order, as fields of `LatentFrame`: `ws` [1, num_ws, w_dim]; `noise`
+    [noise_layers, 3], where the generator has noise; `transform` [3, 3], where its input can be moved; `bends` [3, 9],
+    where it can be bent; `blend` [num_ws], where it is two siblings in one.
 
     -1..1 maps to bytes as x * 127.5 + 128, rounded down, as StyleGAN's own samplers do.
     """
 
-    def __init__(self, generator: nn.Module, *, sizes: Sizes) -> None:
+    def __init__(self, generator: nn.Module, *, sizes: Sizes, sibling: nn.Module | None = None) -> None:
         super().__init__()
         self.generator = generator
         self.sizes = sizes
-        self.inputs = tuple(example_of(generator, sizes))
+        self.blended = None if sibling is None else Blended(generator, sibling)
+        self.inputs = tuple(self._examples())
 
     def forward(self, *latent: Tensor) -> Tensor:
         return (self.signal(*latent) * 127.5 + 128.0).clamp(0.0, 255.0).to(torch.uint8)
@@ -33,15 +40,30 @@ class PictureNetwork(nn.Module):
     def signal(self, *latent: Tensor) -> Tensor:  # [H, W, 4]
         """The same before quantisation, in about -1..1."""
         given = dict(zip(self.inputs, latent, strict=True))
-        noise = given.get("noise")
+        ws, noise, blend = given.pop("ws"), given.pop("noise", None), given.pop("blend", None)
         if noise is None:
-            noise = given["ws"].new_zeros(0)
-        moved = (given["transform"],) if "transform" in given else ()
-        return rgba(self.generator, given["ws"], noise, *moved)[0]
+            noise = ws.new_zeros(0, NOISE_MAPS)
+        if self.blended is None or blend is None:
+            return rgba(self.generator, ws, noise, given)[0]
+        with self.blended.at(blend):
+            return rgba(self.generator, ws, noise, given)[0]
 
     def examples(self) -> tuple[Tensor, ...]:
         """One tensor for each input: what tracers start from."""
-        return tuple(example_of(self.generator, self.sizes).values())
+        return tuple(self._examples().values())
+
+    def _examples(self) -> dict[str, Tensor]:
+        """The inputs by name, with values that leave the picture alone."""
+        inputs = {"ws": torch.zeros(1, self.sizes.num_ws, self.sizes.w_dim)}
+        if self.sizes.noise_layers:
+            inputs["noise"] = torch.eye(1, NOISE_MAPS).repeat(self.sizes.noise_layers, 1)
+        if getattr(self.generator, "takes_transform", False):
+            inputs["transform"] = torch.eye(3)
+        if len(getattr(self.generator, "bends", ())):
+            inputs["bends"] = torch.tensor(STRAIGHT)
+        if self.blended is not None:
+            inputs["blend"] = torch.zeros(self.sizes.num_ws)
+        return inputs
 
 
 class SignalNetwork(nn.Module):
@@ -55,28 +77,96 @@ class SignalNetwork(nn.Module):
         return self.picture.signal(*latent)
 
 
-def example_of(generator: nn.Module, sizes: Sizes) -> dict[str, Tensor]:
-    """The inputs of a generator, by name, with values that leave the picture alone."""
-    inputs = {"ws": torch.zeros(1, sizes.num_ws, sizes.w_dim)}
-    if sizes.noise_layers:
-        inputs["noise"] = torch.ones(sizes.noise_layers)
-    if getattr(generator, "takes_transform", False):
-        inputs["transform"] = torch.eye(3)
-    return inputs
+class Blended(nn.Module):
+    """Two siblings in one network, which is, layer by layer, any network between them.
+
+    Every tensor that differs is mixed while the network runs: (1 - b) first + b second, with the b of its layer. So it is
+    the network with interpolated weights by construction, whatever the family, and at 0 and 1 each of the two to the bit.
+    Mixing costs a pass over the weights, not a second pass over the picture: `docs/decisions/0013-blend.md`.
+
+    The tensors leave `generator` for this module, and come back for the time of `at`.
+    """
+
+    def __init__(self, generator: nn.Module, sibling: nn.Module) -> None:
+        super().__init__()
+        row_of = getattr(generator, "row_of", lambda tensor: 0)
+        others = dict(sibling.named_modules())
+        self._places: list[tuple[nn.Module, str, int]] = []  # (module, name of its tensor, row of ws)
+        self.firsts, self.seconds = nn.ParameterList(), nn.ParameterList()
+        for path, module in generator.named_modules():
+            for held in (module._parameters, module._buffers):
+                for name in list(held):
+                    first, second = held[name], getattr(others[path], name)
+                    if first is None or torch.equal(first, second):
+                        continue
+                    del held[name]
+                    self._places.append((module, name, row_of(f"{path}.{name}".lstrip("."))))
+                    self.firsts.append(nn.Parameter(first.detach(), requires_grad=False))
+                    self.seconds.append(nn.Parameter(second.detach(), requires_grad=False))
+
+    @contextmanager
+    def at(
+        self,
+        blend: Tensor,  # [num_ws], 0..1
+    ) -> Iterator[None]:
+        """For as long as this holds, the generator is the network at `blend`."""
+        for (module, name, row), first, second in zip(self._places, self.firsts, self.seconds, strict=True):
+            mixed = first.float() * (1 - blend[row]) + second.float() * blend[row]
+            setattr(module, name, mixed.to(first.dtype))
+        try:
+            yield
+        finally:
+            for module, name, _ in self._places:
+                delattr(module, name)
 
 
-def rgba(generator: nn.Module, ws: Tensor, noise: Tensor, *moved: Tensor) -> Tensor:  # [N, H, W, 4]
+def rgba(generator: nn.Module, ws: Tensor, noise: Tensor, more: dict[str, Tensor]) -> Tensor:  # [N, H, W, 4]
     """The picture channels-last with alpha 1, by the family's own fast form where it has one."""
     fast = getattr(generator, "forward_rgba", None)
     if fast is not None:
-        return fast(ws, noise, *moved)
-    image = generator(ws, noise, *moved).permute(0, 2, 3, 1)
+        return fast(ws, noise, **more)
+    image = generator(ws, noise, **more).permute(0, 2, 3, 1)
     color = image[..., :3]
     if image.shape[-1] == 4:  # what is transparent shows black, as an empty stage does
         color = (color + 1) * ((image[..., 3:] + 1) / 2).clamp(0, 1) - 1
     return torch.cat([color, torch.ones_like(image[..., :1])], dim=-1)
 
 
-def build(checkpoint: Checkpoint) -> PictureNetwork:
-    """The network of a species. Raises CheckpointError."""
-    return PictureNetwork(family.build(checkpoint), sizes=checkpoint.sizes).eval()
+def halve(generator: nn.Module, sibling: nn.Module | None = None) -> None:
+    """Put a generator, and the sibling that it is to be blended with, into half precision.
+
+    A module names what is half there in `in_half`. What stays single is small, or is no feature: styles, places, pictures.
+    The weights of siblings are rescaled alike, see `ops.Guarded`, since only what is of one scale can be mixed.
+
+    Raises:
+        ValueError: a tensor is beyond the range of half precision, or the network has no such form.
+    """
+    others = {} if sibling is None else dict(sibling.named_modules())
+    found = False
+    for path, module in generator.named_modules():
+        pair = [module, others[path]] if others else [module]
+        rescale([one for one in pair if isinstance(one, Guarded)])
+        for name in getattr(module, "in_half", ()):
+            for tensor in (getattr(one, name) for one in pair):
+                tensor.data = tensor.data.half()
+                if not tensor.isfinite().all():
+                    where = f"{path}.{name}".lstrip(".")
+                    raise ValueError(f"tensor {where} has numbers beyond half precision; expected {LARGEST_HALF:g} at most")
+            found = True
+    if not found:
+        raise ValueError("this family has no form in half precision; expected full precision")
+
+
+def build(checkpoint: Checkpoint, sibling: Checkpoint | None = None, *, half: bool = False) -> PictureNetwork:
+    """The network of a species; with a sibling, of all that lies between the two.
+
+    Raises:
+        CheckpointError: the species does not fit its family, or can not be had in half precision.
+    """
+    generator, other = family.build(checkpoint), None if sibling is None else family.build(sibling)
+    if half:
+        try:
+            halve(generator, other)
+        except ValueError as error:
+            raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    return PictureNetwork(generator, sizes=checkpoint.sizes, sibling=other).eval()

@@ -8,20 +8,29 @@ convolution keeps constant weights, and demodulation follows as a per-channel ga
 which equals the weight form of Karras et al. (2020), section 2.2, since a convolution is linear in its weights.
 `modulated_conv_reference` is the weight form, kept as the oracle.
 
+In half precision (`network.halve`) features travel in the dtype of the convolutions' weights. Styles, demodulation, places
+and pictures stay in single precision, and what comes out of them is cast where it meets the features.
+
 Thread: whoever calls. No I/O, no global flags.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from performer.flow import NOISE_MAPS
+from performer.generators.checkpoint import GROUPS, Sizes
 
 LEAK = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 TAPS = (1.0, 3.0, 3.0, 1.0)  # the low-pass of StyleGAN2
 CLAMP = 256.0  # keeps half precision in range; never reached by a healthy network
+EPSILON = 1e-8  # of demodulation
+LARGEST_HALF = torch.finfo(torch.float16).max
 
 
 def modulated_conv_reference(
@@ -36,9 +45,62 @@ def modulated_conv_reference(
     for image, s in zip(x, style, strict=True):
         w = weight * s[None, :, None, None]
         if demodulate:
-            w = w * torch.rsqrt(w.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8)
+            w = w * torch.rsqrt(w.square().sum(dim=(1, 2, 3), keepdim=True) + EPSILON)
         images.append(F.conv2d(image[None], w, padding=weight.shape[-1] // 2))
     return torch.cat(images)
+
+
+class Guarded(nn.Module):
+    """A modulated convolution, guarded against overflow where it runs in half precision.
+
+    That ends at 65 504, which a sum over the inputs can pass before demodulation brings it back to the order of 1. So
+    there the weights of each output channel have unit length, and the largest element of a style is 1. The sum is then at
+    most sqrt(9 I) times the largest feature, by Cauchy and Schwarz: 17 400 for 512 channels at the clamp. Both are made up
+    for by the gain of the output channels, which is computed in single precision from what they were before.
+    """
+
+    in_half = ("weight",)
+    weight: Tensor  # [O, I, k, k]
+    norm: Tensor | None  # [O], what the weights were divided by; None in single precision
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("norm", None, persistent=False)
+
+    def energy(self) -> Tensor:  # [O, I]
+        """Q of the weights as they were. It depends on weights alone, and every compiler folds it."""
+        q = self.weight.float().square().sum(dim=(2, 3))
+        return q if self.norm is None else q * self.norm.square()[:, None]
+
+
+def rescale(siblings: Sequence[Guarded]) -> None:
+    """Bring the weights of a layer to unit length, those of its siblings by the same factors: the larger one's."""
+    norms = [conv.weight.flatten(1).norm(dim=1).clamp(min=EPSILON) for conv in siblings]
+    for conv in siblings:
+        conv.norm = torch.stack(norms).amax(dim=0)
+        conv.weight.data = conv.weight.data / conv.norm[:, None, None, None]
+
+
+def guarded(
+    style: Tensor,  # Gains of the input channels, [N, I].
+    norm: Tensor | None,  # [O], as in `Guarded`.
+) -> tuple[Tensor, Tensor | None]:  # [N, I] and [N, O]
+    """(the style for the convolution, the gain of the output channels that makes up for it; None for none)."""
+    if norm is None:
+        return style, None
+    largest = style.abs().amax(dim=1, keepdim=True).clamp(min=EPSILON)
+    return (style / largest).half(), largest * norm
+
+
+def demodulation(
+    style: Tensor,  # [N, I]
+    q: Tensor,  # [O, I]
+    makeup: Tensor | None,  # [N, O], of `guarded`.
+) -> Tensor:  # [N, O]
+    """The gain of the output channels."""
+    d = torch.rsqrt(style.square() @ q.t() + EPSILON)
+    # Too large a gain belongs to a channel whose sum is all but 0; infinity would make that not a number.
+    return d if makeup is None else (d * makeup).clamp(max=LARGEST_HALF)
 
 
 class Affine(nn.Module):
@@ -54,13 +116,15 @@ class Affine(nn.Module):
         return F.linear(w, self.weight * self.gain, self.bias)
 
 
-class StyledConv(nn.Module):
+class StyledConv(Guarded):
     """Modulated convolution, noise, bias, leaky ReLU.
 
     Activations travel channels-last between layers, and the arithmetic around a convolution is written on that layout:
     compilers then keep it for the whole network. With the arithmetic on channels-first tensors OpenVINO re-ordered
     memory twice a layer and took 20 ms for the light 256 px generator where this form takes 14 (one core).
     """
+
+    in_half = ("weight", "noise_const", "noise_drawn")
 
     def __init__(
         self,
@@ -73,6 +137,7 @@ class StyledConv(nn.Module):
         taps: Sequence[float] = TAPS,  # Of the FIR.
         clamp: float | None = CLAMP,
         gain: float = 1.0,  # Of the output; residual networks take the root of a half.
+        layer: int = 0,  # Layers of different numbers draw different noise.
     ) -> None:
         super().__init__()
         self.up, self.taps = up, tuple(taps)
@@ -82,36 +147,39 @@ class StyledConv(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_channels))
         self.noise_strength = nn.Parameter(torch.empty([]))
         self.register_buffer("noise_const", torch.empty(size_px))
+        self.register_buffer("noise_drawn", drawn_noise(layer, *size_px), persistent=False)
         self.affine = Affine(w_dim, in_channels)
         self.noise_const: Tensor
+        self.noise_drawn: Tensor
 
     def forward(
         self,
         x: Tensor,  # [N, H, W, I]
         w: Tensor,  # [N, w_dim]
-        noise_gain: Tensor,  # [], 1 as trained.
+        noise: Tensor,  # [3], gains of the noise maps.
     ) -> Tensor:  # [N, H or 2H, W or 2W, O]
-        return self.activate(self.before_activation(x, w, noise_gain))
+        return self.activate(self.before_activation(x, w, noise))
 
-    def before_activation(self, x: Tensor, w: Tensor, noise_gain: Tensor) -> Tensor:
+    def before_activation(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         """The linear part."""
         s = self.affine(w)
-        q = self.weight.square().sum(dim=(2, 3))  # [O, I]; a constant, folded by every compiler
-        d = torch.rsqrt(s.square() @ q.t() + 1e-8)
-        x = (x * s[:, None, None, :]).permute(0, 3, 1, 2)
+        scale, makeup = guarded(s, self.norm)
+        d = demodulation(s, self.energy(), makeup).to(x.dtype)
+        x = (x * scale[:, None, None, :]).permute(0, 3, 1, 2)
         x = conv_up_fir(x, self.weight, self.taps) if self.up == "fir" else F.conv2d(x, self.weight, padding=1)
         if self.up == "bilinear":
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         x = x.permute(0, 2, 3, 1) * d[:, None, None, :]
-        return x + (self.noise_const * self.noise_strength)[:, :, None] * noise_gain + self.bias
+        drawn = mixed_noise((self.noise_const, *self.noise_drawn), noise)
+        return x + (drawn * self.noise_strength.to(x.dtype))[:, :, None] + self.bias.to(x.dtype)
 
     def activate(self, x: Tensor) -> Tensor:
         """Leaky ReLU with the gain that keeps the variance, clamped."""
         return clamped(F.leaky_relu(x, LEAK) * self.gain, self.clamp)
 
 
-class ToRgb(nn.Module):
-    """Modulated convolution to image channels, without demodulation."""
+class ToRgb(Guarded):
+    """Modulated convolution to image channels, without demodulation. Pictures are in single precision always."""
 
     def __init__(
         self,
@@ -131,17 +199,22 @@ class ToRgb(nn.Module):
         self.gain = 1.0 / math.sqrt(in_channels * kernel * kernel)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [N, H, W, I], [N, w_dim] -> [N, H, W, O]
-        return self.convolve(x, w, self.weight, self.bias)
+        return self.convolve(x, w, self.weight, self.bias, self.norm)
 
-    def convolve(self, x: Tensor, w: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The layer with other weights and biases of the same kernel size: [N, H, W, I] -> [N, H, W, O]."""
-        s = self.affine(w) * self.gain
-        x = F.conv2d((x * s[:, None, None, :]).permute(0, 3, 1, 2), weight, padding=self.padding)
-        return clamped(x.permute(0, 2, 3, 1) + bias, self.clamp)
+    def convolve(self, x: Tensor, w: Tensor, weight: Tensor, bias: Tensor, norm: Tensor | None) -> Tensor:
+        """The layer with other output channels of the same kernel size: [N, H, W, I] -> [N, H, W, O]."""
+        scale, makeup = guarded(self.affine(w) * self.gain, norm)
+        x = F.conv2d((x * scale[:, None, None, :]).permute(0, 3, 1, 2), weight, padding=self.padding)
+        x = x.permute(0, 2, 3, 1).float()
+        # Nothing is demodulated here, but what the guard took out is put back all the same.
+        x = x if makeup is None else x * makeup[:, None, None, :]
+        return clamped(x + bias, self.clamp)
 
 
 class Skip(nn.Module):
     """The residual network's short way past a block: a 1x1 convolution, then enlarged."""
+
+    in_half = ("weight",)
 
     def __init__(self, in_channels: int, out_channels: int, *, taps: Sequence[float] = TAPS, gain: float) -> None:
         super().__init__()
@@ -154,8 +227,139 @@ class Skip(nn.Module):
         return image_up_fir(x, self.taps).permute(0, 2, 3, 1)
 
 
+class Bend(nn.Module):
+    """Network bending: the features of one layer moved, thresholded, dropped and amplified while the network runs.
+
+    After Broad et al., "Network Bending: Expressive Manipulation of Deep Generative Models" (2021), section 4.2, with
+    every operation continuous in its knob, so that sound can drive it: the threshold is a soft one, which takes its value
+    from every feature's size, and channels fade out one after the other in an order that is always the same.
+    """
+
+    order: Tensor
+
+    def __init__(self, group: int, channels: int, *, margin_px: int = 0) -> None:
+        """`margin_px` of the features on each side lie outside the picture."""
+        super().__init__()
+        self.group, self.margin_px = group, margin_px
+        order = np.random.Generator(np.random.Philox(key=channels)).permutation(channels)
+        self.register_buffer("order", torch.from_numpy(order.astype(np.float32)), persistent=False)  # [C]
+
+    def forward(
+        self,
+        x: Tensor,  # [N, H, W, C]
+        bends: Tensor,  # [3, 9], as in `flow.STRAIGHT`; that leaves every bit of x as it is.
+    ) -> Tensor:  # [N, H, W, C]
+        bend = bends[self.group]
+        gain, threshold, dropped = bend[6], bend[7].to(x.dtype), bend[8]
+        x = warped(x, bend[:6].reshape(2, 3), margin_px=self.margin_px)
+        x = x - torch.minimum(torch.maximum(x, -threshold), threshold)
+        channels = self.order.shape[0]
+        kept = ((1 - dropped) * channels - self.order).clamp(0, 1) * gain
+        return clamped(x * kept.to(x.dtype), None)
+
+
+def bends_of(sizes: Sizes, channels_of: Callable[[int], int], *, margin_px: int = 0) -> nn.ModuleDict:
+    """A bend at the first row of each layer group that has any; `channels_of` tells the channels after a row's layer."""
+    starts = {sizes.rows(group).start: group for group in range(GROUPS) if sizes.rows(group).start < sizes.num_ws - 1}
+    return nn.ModuleDict(
+        {str(row): Bend(group, channels_of(row), margin_px=margin_px) for row, group in starts.items()}
+    )
+
+
+def bent(
+    x: Tensor,  # [N, H, W, C]
+    bends: Tensor | None,  # [3, 9]
+    points: nn.ModuleDict,
+    row: int,
+) -> Tensor:  # [N, H, W, C]
+    """The features after the layer of `row`, bent if there is a point of bending."""
+    return x if bends is None or str(row) not in points else points[str(row)](x, bends)
+
+
+def bent_planes(x: Tensor, bends: Tensor | None, points: nn.ModuleDict, row: int) -> Tensor:
+    """The same for features that lie channels first [N, C, H, W]."""
+    if bends is None or str(row) not in points:
+        return x
+    return points[str(row)](x.permute(0, 2, 3, 1), bends).permute(0, 3, 1, 2)
+
+
+def warped(
+    x: Tensor,  # [N, H, W, C]
+    matrix: Tensor,  # [2, 3], from a place in the result to a place in x, in pictures from the middle.
+    *,
+    margin_px: int = 0,
+) -> Tensor:  # [N, H, W, C]
+    """`x` sampled bilinearly elsewhere, mirrored at its borders. The identity changes no bit.
+
+    Whole rows of channels are gathered: half the time of a grid sampler on the layout that the networks use.
+    `warped_reference` is that sampler.
+    """
+    _, height, width, channels = x.shape
+    across, down = places_of(x, matrix, margin_px=margin_px)
+    across, down = mirrored(across, width), mirrored(down, height)
+    left, top = torch.floor(across), torch.floor(down)
+    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
+    part_x, part_y = (across - left).reshape(-1, 1).to(x.dtype), (down - top).reshape(-1, 1).to(x.dtype)
+    rows = x.flatten(1, 2)
+
+    def at(y: Tensor, x: Tensor) -> Tensor:
+        return rows[:, (y * width + x).flatten().to(torch.int64)]
+
+    upper = at(top, left) * (1 - part_x) + at(top, right) * part_x
+    lower = at(bottom, left) * (1 - part_x) + at(bottom, right) * part_x
+    return (upper * (1 - part_y) + lower * part_y).reshape(-1, height, width, channels)
+
+
+def warped_reference(x: Tensor, matrix: Tensor, *, margin_px: int = 0) -> Tensor:
+    """`warped` by torch's grid sampler."""
+    _, height, width, _ = x.shape
+    across, down = places_of(x, matrix, margin_px=margin_px)
+    grid = torch.stack([(across + 0.5) / width * 2 - 1, (down + 0.5) / height * 2 - 1], dim=-1)
+    grid = grid[None].expand(len(x), -1, -1, -1)
+    planes = F.grid_sample(x.permute(0, 3, 1, 2), grid, padding_mode="reflection", align_corners=False)
+    return planes.permute(0, 2, 3, 1)
+
+
+def places_of(x: Tensor, matrix: Tensor, *, margin_px: int) -> tuple[Tensor, Tensor]:  # [H, W] each, in samples
+    """Where `warped` samples its features: (across, down), whole numbers in the middle of a sample."""
+    _, height, width, _ = x.shape
+    # In the dtype of the matrix: half precision has no whole numbers above 2048.
+    across = (torch.arange(width, dtype=matrix.dtype, device=x.device) + 0.5 - width / 2)[None, :]
+    down = (torch.arange(height, dtype=matrix.dtype, device=x.device) + 0.5 - height / 2)[:, None]
+    wide, high = width - 2 * margin_px, height - 2 * margin_px  # the picture, in samples
+    moved_x = across * matrix[0, 0] + down * (matrix[0, 1] * (wide / high)) + matrix[0, 2] * wide
+    moved_y = across * (matrix[1, 0] * (high / wide)) + down * matrix[1, 1] + matrix[1, 2] * high
+    return moved_x + (width / 2 - 0.5), moved_y + (height / 2 - 0.5)
+
+
+def mirrored(places: Tensor, size: int) -> Tensor:
+    """`places`, in samples, mirrored at both ends of a row of `size` samples until they lie on it."""
+    turn = 2.0 * size
+    folded = places + 0.5
+    folded = folded - turn * torch.floor(folded / turn)
+    return (torch.minimum(folded, turn - folded) - 0.5).clamp(0, size - 1)
+
+
+def mixed_noise(
+    maps: Sequence[Tensor],  # [...] each: as trained, and two drawn ones.
+    gains: Tensor,  # [3]; (1, 0, 0) as trained.
+) -> Tensor:  # [...]
+    """A noise map between the three."""
+    trained, first, second = maps
+    gains = gains.to(trained.dtype)
+    return trained * gains[0] + first * gains[1] + second * gains[2]
+
+
+def drawn_noise(layer: int, *size_px: int) -> Tensor:  # [2, H, W]
+    """Maps of normal noise for `mixed_noise`; the same for the same layer and size, always."""
+    draw = np.random.Generator(np.random.Philox(key=layer))
+    return torch.from_numpy(draw.standard_normal((NOISE_MAPS - 1, *size_px), np.float32))
+
+
 def clamped(x: Tensor, limit: float | None) -> Tensor:
-    """`x` kept within -limit..limit; None leaves it."""
+    """`x` kept within -limit..limit; None leaves it, but in half precision, which is never without a limit."""
+    if limit is None and x.dtype == torch.float16:
+        limit = CLAMP
     return x if limit is None else x.clamp(-limit, limit)
 
 

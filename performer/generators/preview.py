@@ -24,10 +24,7 @@ def picture_of(checkpoint: Checkpoint, *, network: nn.Module, seed: int = PREVIE
     """[H, W, 3] sRGB, the longer side at most 256 px: the animal of a seed, truncated."""
     mapping = Mapping(checkpoint)
     z = np.random.RandomState(seed).randn(checkpoint.sizes.z_dim).astype(np.float32)
-    w = mapping.w_avg + np.float32(psi) * (mapping.w_from_z(z) - mapping.w_avg)
-    ws = np.repeat(w[None], checkpoint.sizes.num_ws, axis=0)
-    if mapping.label_row is not None:
-        ws[-1] = mapping.label_row
+    ws = mapping.ws_from_w(mapping.w_from_z(z), psi=psi)
     return drawn(checkpoint, ws, network=network, most_px=PREVIEW_PX)
 
 

@@ -6,7 +6,7 @@ Synthesis" (2019): it gives every normalisation after the first its gain and shi
 
 There is no w: row 0 of ws is z as drawn, padded with zeros to w_dim if that is larger. Of a conditional generator row 1
 is the label, one-hot and padded likewise; a blend of labels has to sum to 1. Truncation, which scales z towards 0, does
-nothing since z is normalised, and there is no style mixing.
+nothing since z is normalised, and there is no style mixing. All layers blend with a sibling alike.
 
 Thread: whoever calls.
 """

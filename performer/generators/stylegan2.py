@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Sizes
-from performer.generators.ops import CLAMP, TAPS, Skip, StyledConv, ToRgb, image_up_fir
+from performer.generators.ops import CLAMP, TAPS, Skip, StyledConv, ToRgb, bends_of, bent, image_up_fir
 
 NAME = "stylegan2"
 ARCHITECTURES = ("skip", "orig", "resnet")
@@ -23,6 +23,8 @@ ARCHITECTURES = ("skip", "orig", "resnet")
 
 class StyleGan2(nn.Module):
     """ws and noise gains to a picture in about -1..1."""
+
+    in_half = ("const",)
 
     def __init__(
         self,
@@ -40,17 +42,29 @@ class StyleGan2(nn.Module):
         self.convs = nn.ModuleList()
         self.rgbs = nn.ModuleList()
         self.skips = nn.ModuleList()
+        self.bends = nn.ModuleDict()  # by row
         self.taps = taps
         self.architecture = architecture
         for level, out in enumerate(channels):
             size_px = (const_px[0] << level, const_px[1] << level)
             if level:
                 self.convs.append(
-                    StyledConv(channels[level - 1], out, w_dim=w_dim, size_px=size_px, up="fir", taps=taps, clamp=clamp)
+                    StyledConv(
+                        channels[level - 1],
+                        out,
+                        w_dim=w_dim,
+                        size_px=size_px,
+                        up="fir",
+                        taps=taps,
+                        clamp=clamp,
+                        layer=2 * level - 1,
+                    )
                 )
             residual = architecture == "resnet" and level > 0
             half = math.sqrt(0.5) if residual else 1.0
-            self.convs.append(StyledConv(out, out, w_dim=w_dim, size_px=size_px, clamp=clamp, gain=half))
+            self.convs.append(
+                StyledConv(out, out, w_dim=w_dim, size_px=size_px, clamp=clamp, gain=half, layer=2 * level)
+            )
             if residual:
                 self.skips.append(Skip(channels[level - 1], out, taps=taps, gain=half))
             if architecture == "skip" or level == len(channels) - 1:
@@ -59,17 +73,19 @@ class StyleGan2(nn.Module):
     def forward(
         self,
         ws: Tensor,  # [N, num_ws, w_dim]
-        noise: Tensor,  # [noise_layers]
+        noise: Tensor,  # [noise_layers, 3]
+        *,
+        bends: Tensor | None = None,  # [3, 9]
     ) -> Tensor:  # [N, 3 or 4, H, W]
         x = self.const.permute(1, 2, 0)[None].expand(ws.shape[0], -1, -1, -1)
-        x = self.convs[0](x, ws[:, 0], noise[0])
+        x = bent(self.convs[0](x, ws[:, 0], noise[0]), bends, self.bends, 0)
         summed = self.architecture == "skip"
         image = self.rgbs[0](x, ws[:, 1]).permute(0, 3, 1, 2) if summed else x
         for block in range(1, len(self.convs) // 2 + 1):
             row = 2 * block - 1
             short = self.skips[block - 1](x) if self.skips else None
-            x = self.convs[row](x, ws[:, row], noise[row])
-            x = self.convs[row + 1](x, ws[:, row + 1], noise[row + 1])
+            x = bent(self.convs[row](x, ws[:, row], noise[row]), bends, self.bends, row)
+            x = bent(self.convs[row + 1](x, ws[:, row + 1], noise[row + 1]), bends, self.bends, row + 1)
             if short is not None:
                 x = x + short
             if summed:
@@ -77,6 +93,13 @@ class StyleGan2(nn.Module):
         if not summed:  # one RGB layer, at the end
             image = self.rgbs[0](x, ws[:, -1]).permute(0, 3, 1, 2)
         return image
+
+    def row_of(self, tensor: str) -> int:
+        """The row of ws to whose layer a tensor of the network belongs."""
+        part, index = tensor.split(".")[0], int(tensor.split(".")[1]) if "." in tensor else 0
+        if part == "rgbs":
+            return 2 * index + 1 if self.architecture == "skip" else len(self.convs)
+        return {"const": 0, "convs": index, "skips": 2 * index + 1}[part]
 
 
 def blocks_of(tensors: dict[str, F32]) -> list[int]:
@@ -138,8 +161,9 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     if architecture != "skip":
         renamed["rgbs.0"] = f"synthesis.b{blocks[-1]}.torgb"
     rgb_bias = tensors.get(f"synthesis.b{blocks[-1]}.torgb.bias")
+    channels = [tensors[f"synthesis.b{name}.conv1.bias"].shape[0] for name in blocks]
     network = StyleGan2(
-        [tensors[f"synthesis.b{name}.conv1.bias"].shape[0] for name in blocks],
+        channels,
         w_dim=checkpoint.sizes.w_dim,
         const_px=tensors["synthesis.b4.const"].shape[1:],
         image_channels=3 if rgb_bias is None else len(rgb_bias),
@@ -152,6 +176,7 @@ def build(checkpoint: Checkpoint) -> nn.Module:
             if isinstance(conv, StyledConv):
                 conv.noise_strength.data.zero_()
                 conv.noise_const.zero_()
+    network.bends = bends_of(checkpoint.sizes, lambda row: channels[(row + 1) // 2])
     return fill(network, checkpoint, renamed, optional=() if options.get("use_noise", True) else ("noise_",))
 
 

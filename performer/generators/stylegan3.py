@@ -19,7 +19,18 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Sizes
-from performer.generators.ops import ACTIVATION_GAIN, CLAMP, LEAK, Affine
+from performer.generators.ops import (
+    ACTIVATION_GAIN,
+    CLAMP,
+    LEAK,
+    Affine,
+    Guarded,
+    bends_of,
+    bent_planes,
+    clamped,
+    demodulation,
+    guarded,
+)
 
 NAME = "stylegan3"
 OUTPUT_SCALE = 0.25
@@ -52,6 +63,8 @@ class InputPlan:
 
 class FourierInput(nn.Module):
     """Sines over the plane, moved by the first w and by the hand, then mixed."""
+
+    in_half = ("weight",)  # phases are of many turns, of which half precision would keep no fraction
 
     def __init__(self, plan: InputPlan, *, channels: int, w_dim: int) -> None:
         super().__init__()
@@ -88,12 +101,12 @@ class FourierInput(nn.Module):
         length = torch.sqrt(freqs.square().sum(dim=2))
         fading = 1 - (length - self.plan.bandwidth) / (self.plan.rate / 2 - self.plan.bandwidth)
         waves = torch.sin((freqs @ self.grid + phases[:, :, None]) * (2 * math.pi)) * fading.clamp(0, 1)[:, :, None]
-        mixed = (self.weight / math.sqrt(self.weight.shape[1])) @ waves
+        mixed = (self.weight / math.sqrt(self.weight.shape[1])) @ waves.to(self.weight.dtype)
         width, height = self.plan.size
         return mixed.reshape(-1, self.weight.shape[0], height, width)
 
 
-class SignalLayer(nn.Module):
+class SignalLayer(Guarded):
     """Modulated convolution, then a leaky ReLU at a higher rate between two low-passes."""
 
     def __init__(
@@ -120,21 +133,25 @@ class SignalLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [N, I, H, W], [N, w_dim] -> [N, O, H', W']
         s = self.affine(w)
-        gain = torch.rsqrt(self.magnitude_ema)  # what the inputs' size was in training is taken out again
+        fan_in = self.weight[0].numel()
+        s = s / math.sqrt(fan_in) if self.plan.is_torgb else s
+        # What the inputs' size was in training is taken out again.
+        scale, makeup = guarded(s * torch.rsqrt(self.magnitude_ema), self.norm)
+        x = F.conv2d(x * scale[:, :, None, None], self.weight, padding=self.kernel - 1)
         if self.plan.is_torgb:
-            s = s * (1 / math.sqrt(self.weight[0].numel()))
-            x = F.conv2d(x * (s * gain)[:, :, None, None], self.weight, padding=self.kernel - 1)
+            x = x.float() if makeup is None else x.float() * makeup[:, :, None, None]
         else:
-            weight = self.weight * torch.rsqrt(self.weight.square().mean(dim=(1, 2, 3), keepdim=True))
-            d = torch.rsqrt(s.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8)
-            x = F.conv2d(x * (s * gain)[:, :, None, None], weight, padding=self.kernel - 1) * d[:, :, None, None]
-        x = x + self.bias[:, None, None]
+            # The weights of each output channel have a mean square of 1; that too is a gain behind the convolution.
+            q = self.energy()
+            size = torch.rsqrt(q.sum(dim=1) / fan_in)
+            d = demodulation(s, q * size.square()[:, None], size if makeup is None else makeup * size)
+            x = x * d.to(x.dtype)[:, :, None, None]
+        x = x + self.bias.to(x.dtype)[:, None, None]
         if self.up_filter is not None:
             x = self._enlarged(x, self.up_filter)
         if not self.plan.is_torgb:
             x = F.leaky_relu(x, LEAK) * ACTIVATION_GAIN
-        if self.plan.clamp is not None:
-            x = x.clamp(-self.plan.clamp, self.plan.clamp)
+        x = clamped(x, self.plan.clamp)
         if self.down_filter is not None:
             x = self._reduced(x, self.down_filter)
         return x
@@ -142,7 +159,7 @@ class SignalLayer(nn.Module):
     def _enlarged(self, x: Tensor, taps: Tensor) -> Tensor:
         """Zeros between the samples, then the low-pass; one axis after the other."""
         up, channels, count = self.plan.up_factor, x.shape[1], taps.shape[0]
-        kernel = (taps * up).repeat(channels, 1, 1, 1)
+        kernel = (taps * up).to(x.dtype).repeat(channels, 1, 1, 1)
         x = F.conv_transpose2d(x, kernel, stride=(1, up), groups=channels)
         x = F.conv_transpose2d(x, kernel.transpose(2, 3), stride=(up, 1), groups=channels)
         left, right, top, bottom = self.plan.padding
@@ -152,7 +169,7 @@ class SignalLayer(nn.Module):
 
     def _reduced(self, x: Tensor, taps: Tensor) -> Tensor:
         """The low-pass, and every n-th sample of it."""
-        down, channels = self.plan.down_factor, x.shape[1]
+        down, channels, taps = self.plan.down_factor, x.shape[1], taps.to(x.dtype)
         if taps.dim() == 2:
             return F.conv2d(x, taps.repeat(channels, 1, 1, 1), stride=down, groups=channels)
         kernel = taps.repeat(channels, 1, 1, 1)
@@ -169,18 +186,26 @@ class StyleGan3(nn.Module):
         super().__init__()
         self.input = input_
         self.layers = nn.ModuleList(layers)
+        self.bends = nn.ModuleDict()  # by row
         self.output_scale = output_scale
 
     def forward(
         self,
         ws: Tensor,  # [N, num_ws, w_dim]
         noise: Tensor,  # [0]; this family has none
+        *,
         transform: Tensor,  # [3, 3], the inverse of how the picture is moved; identity leaves it
+        bends: Tensor | None = None,  # [3, 9]
     ) -> Tensor:  # [N, 3, R, R]
-        x = self.input(ws[:, 0], transform)
+        x = bent_planes(self.input(ws[:, 0], transform), bends, self.bends, 0)
         for index, layer in enumerate(self.layers):
-            x = layer(x, ws[:, index + 1])
+            x = bent_planes(layer(x, ws[:, index + 1]), bends, self.bends, index + 1)
         return x * self.output_scale
+
+    def row_of(self, tensor: str) -> int:
+        """The row of ws to whose layer a tensor of the network belongs."""
+        part, index, *_ = tensor.split(".")
+        return int(index) + 1 if part == "layers" else 0
 
 
 def design(
@@ -300,6 +325,8 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         layers,
         output_scale=float(options.get("output_scale", OUTPUT_SCALE)),
     )
+    widths = [channels, *(len(layer.bias) for layer in layers)]
+    network.bends = bends_of(checkpoint.sizes, lambda row: widths[row], margin_px=MARGIN)
     state = {}
     for key, value in network.state_dict().items():
         head, index, *rest = key.split(".")

@@ -40,7 +40,7 @@ def find(checkpoint: Checkpoint, *, count: int) -> tuple[tuple[str, ...], F32]:
         )
     mapping = Mapping(checkpoint)
     rng = np.random.default_rng(SEED)
-    w = np.stack([mapping.w_from_z(z) for z in rng.standard_normal((SAMPLES, mapping.z_dim), np.float32)])
+    w = mapping.w_from_z(rng.standard_normal((SAMPLES, mapping.z_dim), np.float32))
     w = w.astype(np.float64) - w.mean(0, dtype=np.float64)
     names: list[str] = []
     directions: list[np.ndarray] = []

@@ -154,7 +154,9 @@ class Effect:
         values
             [P], in the order of the table.
         into
-            canvas of the last pass, for the final effect; `gain` (0..1) multiplies its light.
+            canvas of the last pass, instead of the effect's own; a final effect has none.
+        gain
+            0..1, multiplies the light of a final effect.
         only_last
             draw the last pass again from buffers as they are: another gain on a frozen picture.
         """

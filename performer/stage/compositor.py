@@ -1,10 +1,14 @@
-"""The stage: puts the generator's picture into the frame, through the effects, onto the display.
+"""The stage: puts the generators' pictures into the frame, through the effects, onto the display.
 
-    images ─► picture ─► frame.fs ─► effect … ─► last effect ─► canvas ─► screen (+ HUD)
+    images ─► picture ─► frame.fs ─┬─► effect … ─► last effect ─► canvas ─► screen (+ HUD)
+    over ───► picture ─► frame.fs ─┘
               256 px     └──── internal size ────┘  display's size
 
 All but the last effect run at an internal size, which a software renderer can afford; the last one draws the display's
 pixels. The canvas holds the picture as displayed, without the HUD; outputs read it there.
+
+The second row is there while two generators are seen at once. Their sizes may differ: each is framed from its own, and
+what is mixed has the frame's size. The effects after that see one picture and run once, so trails stay what they are.
 
 Thread: main. Owns: everything on the graphics card but the context. Real-time: `show` never raises; where GL refuses,
 the last picture is held.
@@ -20,13 +24,13 @@ import moderngl
 import numpy as np
 
 from performer import resources
-from performer.flow import U8, Frame, Image, Params, Tick
+from performer.flow import F32, U8, Frame, Image, Params, Tick
 from performer.params import Param, ParamTable
 from performer.stage.chain import Canvas, Effect, full_screen_corners
 from performer.stage.hud import Hud, HudState
 from performer.stage.isf import IsfEffect, IsfError, IsfInput, IsfPass, params_of, read_isf
 from performer.stage.outputs.output import Display
-from performer.stage.picture import Picture
+from performer.stage.picture import Mixer, Picture
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +97,16 @@ class Stage:
         self._corners = full_screen_corners(self._ctx)
         self._size = display.size_px
         self._canvas = Canvas(self._ctx, self._size)
-        self._picture = Picture(self._ctx, corners=self._corners)
+        self._mixer = Mixer(self._ctx, corners=self._corners)
+        self._picture = self._make_picture()
+        self._over: Picture | None = None  # of the second generator, from when it is first seen
+        self._part = 0.0  # how much of it is seen
+        self._spare: list[Canvas] = []  # of a crossfade: each picture framed, and the two mixed
         self._effects = self._load(effects)
         self._hud = Hud(self._ctx)
         # The frozen frame's time and knobs: with them the last pass can be drawn again, dimmed, bit for bit.
-        self._drawn: tuple[Any, Tick, float] | None = None  # values, tick and gain of what the canvas holds
-        self._tail: moderngl.Texture | None = None  # what the last effect was given
+        self._drawn: tuple[F32, Tick, float] | None = None  # values, tick and gain of what the canvas holds
+        self._tail: tuple[moderngl.Texture, ...] = ()  # what the last effect was given; two if they are mixed last
         self.spent_ms: dict[str, float] = {}
 
     # --- loading -----------------------------------------------------------------------------------------------------
@@ -128,10 +136,11 @@ class Stage:
                     log.info("%s", note)
             except IsfError as error:
                 self._warn(f"effect left out: {error}")
-        # The last one must be compiled as the last one: where it fails, the one before takes its place.
+        # The last one must be compiled as the last one: where it fails, the one before takes its place. The first is
+        # drawn twice in a crossfade, so where frame.fs fails no other takes its place: the picture is stretched.
         effects: list[Effect] = []
         for isf in reversed([_PLAIN, *found]):
-            if isf is _PLAIN and effects:
+            if isf is _PLAIN and effects and effects[0].isf.path == FRAME_SHADER:
                 break
             try:
                 final = not effects
@@ -158,6 +167,8 @@ class Stage:
         tick: Tick,
         *,
         hud: HudState | None = None,
+        over: Image | None = None,
+        part: float = 0.0,
     ) -> Frame:
         """Draw and present one frame. Never raises.
 
@@ -166,6 +177,11 @@ class Stage:
             the first image the frame is black.
         hud
             the figures to lay over the screen; never part of the returned texture.
+        over
+            the newest of a second generator, like `image`.
+        part
+            0..1, how much of `over` is seen. At 0 and 1 one generator is seen alone, and images of the other are not
+            taken; another may have its place by the next frame. While one has no picture yet, the other is shown.
         """
         start_s = time.perf_counter()  # durations only; the picture's time is the tick's
         try:
@@ -173,7 +189,7 @@ class Stage:
             # meanwhile (another size), GL complains. The screen is there always.
             self._display.framebuffer.use()
             self._fit()
-            self._draw(image, params, tick)
+            self._draw(image, params, tick, over=over, part=part)
         except Exception as error:  # the show goes on with the picture that is there
             self._warn(f"the picture is held: {type(error).__name__}: {error}")
         try:
@@ -208,41 +224,85 @@ class Stage:
         self._canvas = Canvas(self._ctx, size)
         for effect in self._effects:
             effect.resize(size if effect is self._effects[-1] else self.internal_px)
-        self._tail = None
+        for canvas in self._spare:
+            canvas.release()
+        self._spare = []
+        self._tail = ()
         if self._drawn is not None:
             self._drawn = (*self._drawn[:2], -1.0)
 
-    def _draw(self, image: Image | None, params: Params, tick: Tick) -> None:
+    def _draw(self, image: Image | None, params: Params, tick: Tick, *, over: Image | None, part: float) -> None:
         values = params.values
         frozen = self._value(values, "out.freeze", 0.0) > 0
         dark = self._value(values, "out.blackout", 0.0) > 0
         gain = 0.0 if dark else min(max(self._value(values, "out.dimmer", 1.0), 0.0), 1.0)
         # While frozen no image is taken either: the newest is there again at the release.
-        if not frozen or self._picture.texture is None:
-            self._picture.step(image, photon_s=tick.photon_s, dt_s=tick.dt_s)
-        if self._picture.texture is None:
+        if not frozen or self._alone.texture is None:
+            self._step(image, tick, over=over, part=part)
+        if self._alone.texture is None:
             return
-        *before, last = self._effects
-        if self._tail is None or self._drawn is None or not frozen:
-            texture = self._picture.texture
-            for effect in before:
-                texture = effect.render({"inputImage": texture}, values=values, tick=tick)
-            self._tail = texture
-            last.render({"inputImage": texture}, values=values, tick=tick, gain=gain, into=self._canvas)
-            self._drawn = (values, tick, gain)
+        if not self._tail or self._drawn is None or not frozen:
+            self._tail = self._render_tail(values, tick)
+            self._render_last(values, tick, gain=gain)
         elif gain != self._drawn[2]:
-            old_values, old_tick, _ = self._drawn
-            last.render(
-                {"inputImage": self._tail},
-                values=old_values,
-                tick=old_tick,
-                gain=gain,
-                into=self._canvas,
-                only_last=True,
-            )
-            self._drawn = (old_values, old_tick, gain)
+            self._render_last(*self._drawn[:2], gain=gain, only_last=True)
         if gain <= 0:
             self._canvas.clear()  # exact, whatever a shader adds after its light
+
+    @property
+    def _alone(self) -> Picture:
+        """The picture that is seen where one is seen alone, and the first of two."""
+        return self._over if self._over is not None and self._part >= 1 else self._picture
+
+    def _make_picture(self) -> Picture:
+        return Picture(self._ctx, corners=self._corners, mixer=self._mixer)
+
+    def _step(self, image: Image | None, tick: Tick, *, over: Image | None, part: float) -> None:
+        """Move on the pictures that are seen, and settle how much of each that is."""
+        if self._over is None and over is not None and part > 0:
+            self._over = self._make_picture()
+        if self._over is not None and part > 0:
+            self._over.step(over, photon_s=tick.photon_s, dt_s=tick.dt_s)
+        elif self._over is not None:
+            self._over.rest()
+        if self._over is None or self._over.texture is None:
+            part = 0.0
+        if part < 1:
+            self._picture.step(image, photon_s=tick.photon_s, dt_s=tick.dt_s)
+        else:
+            self._picture.rest()
+        self._part = part if self._picture.texture is not None else 1.0
+
+    def _render_tail(self, values: F32, tick: Tick) -> tuple[moderngl.Texture, ...]:
+        """Draw all that comes before the last step, and return what that step is to be given."""
+        texture, before = self._alone.texture, self._effects[:-1]
+        over = self._over.texture if self._over is not None else None
+        assert texture is not None
+        if over is not None and 0 < self._part < 1:
+            if not self._spare:
+                self._spare = [Canvas(self._ctx, self._effects[0].size) for _ in range(3)]
+            *sides, mixed = self._spare
+            framed = tuple(
+                self._effects[0].render({"inputImage": seen}, values=values, tick=tick, into=side)
+                for seen, side in zip((texture, over), sides, strict=True)
+            )
+            if not before:
+                return framed
+            self._mixer.draw(*framed, part=self._part, into=mixed)
+            texture, before = mixed.texture, before[1:]
+        for effect in before:
+            texture = effect.render({"inputImage": texture}, values=values, tick=tick)
+        return (texture,)
+
+    def _render_last(self, values: F32, tick: Tick, *, gain: float, only_last: bool = False) -> None:
+        """Draw the display's pixels from what the last step was given."""
+        if len(self._tail) == 2:
+            self._mixer.draw(*self._tail, part=self._part, gain=gain, into=self._canvas)
+        else:
+            images = {"inputImage": self._tail[0]}
+            last = self._effects[-1]
+            last.render(images, values=values, tick=tick, gain=gain, into=self._canvas, only_last=only_last)
+        self._drawn = (values, tick, gain)
 
     def _value(self, values: Any, param_id: str, default: float) -> float:
         return float(values[self._table.row(param_id)]) if param_id in self._table else default
@@ -255,9 +315,9 @@ class Stage:
 
     def close(self) -> None:
         """Give everything back to the card; the display stays the caller's."""
-        for effect in self._effects:
-            effect.release()
-        self._canvas.release()
+        for each in (*self._effects, self._picture, self._over, self._mixer, *self._spare, self._canvas, self._corners):
+            if each is not None:
+                each.release()
 
 
 def pixels_of(texture: moderngl.Texture) -> U8:

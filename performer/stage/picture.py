@@ -1,5 +1,7 @@
 """From a generator's images to one picture that is always there: upload, sharpening, and the fade between images.
 
+Each generator on stage has a picture of its own, with its own size and pace.
+
 When images come as often as frames, the newest is shown at once and nothing is added to the latency. When they come
 slower, each new one is approached over the interval that was measured between them, so that twelve images a second
 still move at the display's pace.
@@ -45,33 +47,61 @@ void main() {
 }
 """
 
+# Both textures have the size of what is drawn into, so that nothing is filtered and the ends are exact.
 _MIX = """#version 330 core
 uniform sampler2D before;
-uniform sampler2D newest;
+uniform sampler2D after;
 uniform float part;
+uniform float gain;
 out vec4 color;
 void main() {
-  vec2 at = gl_FragCoord.xy / vec2(textureSize(newest, 0));
-  color = vec4(mix(texture(before, at).rgb, texelFetch(newest, ivec2(gl_FragCoord.xy), 0).rgb, part), 1.0);
+  ivec2 at = ivec2(gl_FragCoord.xy);
+  color = vec4(gain * mix(texelFetch(before, at, 0).rgb, texelFetch(after, at, 0).rgb, part), 1.0);
 }
 """
 
 
-class Picture:
-    """The generator's picture as it stands at a frame, the right way up for GL.
+class Mixer:
+    """Mixes two textures of one size, in sRGB values as everything on this stage."""
 
+    def __init__(self, ctx: moderngl.Context, *, corners: moderngl.Buffer) -> None:
+        self._program = ctx.program(vertex_shader=_VERTEX, fragment_shader=_MIX)
+        self._program["before"], self._program["after"] = 0, 1
+        self._array = ctx.vertex_array(self._program, [(corners, "2f", "corner")])
+
+    def draw(
+        self, before: moderngl.Texture, after: moderngl.Texture, *, part: float, into: Canvas, gain: float = 1.0
+    ) -> None:
+        """Draw `part` (0..1) of `after` and the rest of `before`, times `gain`, into a canvas of their size."""
+        before.use(0)
+        after.use(1)
+        self._program["part"], self._program["gain"] = part, gain
+        into.framebuffer.use()
+        self._array.render()
+
+    def release(self) -> None:
+        """Give everything back to the card."""
+        self._array.release()
+        self._program.release()
+
+
+class Picture:
+    """A generator's picture as it stands at a frame, the right way up for GL.
+
+    mixer
+        for the fades; stays the caller's.
     sharpness
         0 leaves images as they are, 0.2 undoes most of the spline's blur, more draws halos.
     """
 
-    def __init__(self, ctx: moderngl.Context, *, corners: moderngl.Buffer, sharpness: float = 0.16) -> None:
+    def __init__(
+        self, ctx: moderngl.Context, *, corners: moderngl.Buffer, mixer: Mixer, sharpness: float = 0.16
+    ) -> None:
         self._ctx = ctx
+        self._mixer = mixer
         self._sharpen = ctx.program(vertex_shader=_VERTEX, fragment_shader=_SHARPEN)
         self._sharpen["amount"] = sharpness
-        self._mix = ctx.program(vertex_shader=_VERTEX, fragment_shader=_MIX)
-        self._mix["before"], self._mix["newest"] = 0, 1
         self._sharpen_array = ctx.vertex_array(self._sharpen, [(corners, "2f", "corner")])
-        self._mix_array = ctx.vertex_array(self._mix, [(corners, "2f", "corner")])
         self._upload: moderngl.Texture | None = None
         self._newest: Canvas | None = None
         self._mixes: list[Canvas] = []
@@ -103,11 +133,20 @@ class Picture:
         part = min(max((photon_s - before_s) / left_s, 0.0), 1.0)
         self._fade(part)
 
+    def rest(self) -> None:
+        """Hold the picture out of sight. What comes after is shown at once: it may be much later, or another's."""
+        self._serial = self._arrived_s = None
+        self._intervals_s.clear()
+
     def _take(self, image: Image, *, photon_s: float, dt_s: float) -> None:
+        # Recorded even when the image is no good: a broken one is skipped, not tried at every frame.
+        self._serial = image.serial
         height, width = image.pixels.shape[:2]
         if self._arrived_s is not None:
             self._intervals_s.append(max(photon_s - self._arrived_s, 0.0))
         self._arrived_s = photon_s
+        if image.pixels.nbytes != 4 * width * height:  # found before the picture that is there is given up
+            raise ValueError(f"an image of shape {image.pixels.shape}, {image.pixels.dtype}; expected (H, W, 4), uint8")
         first = self._newest is None
         interval_s = self.interval_s
         slower = interval_s > SLOWER_THAN_FRAMES * dt_s > 0
@@ -116,8 +155,6 @@ class Picture:
         if self._upload is None or self._upload.size != (width, height):
             self._resize((width, height))
         assert self._upload is not None and self._newest is not None
-        # Recorded even when the upload fails: a broken image is skipped, not tried at every frame.
-        self._serial = image.serial
         self._upload.write(image.pixels if image.pixels.flags.c_contiguous else image.pixels.tobytes())
         self._upload.use(0)
         self._newest.framebuffer.use()
@@ -125,12 +162,12 @@ class Picture:
         self._fade_end_s = photon_s - dt_s + min(interval_s, LONGEST_FADE_S) if slower and not first else -1.0
 
     def _resize(self, size: tuple[int, int]) -> None:
-        if self._upload is not None:
-            self._upload.release()
-        self._upload = make_texture(self._ctx, size)
-        old, self._newest = self._newest, Canvas(self._ctx, size)
-        if old is not None:
-            old.release()
+        old = self._upload, self._newest
+        made = make_texture(self._ctx, size), Canvas(self._ctx, size)  # or neither, where the card refuses one
+        self._upload, self._newest = made
+        for each in old:
+            if each is not None:
+                each.release()
 
     def _fade_from(self, canvas: Canvas) -> None:
         """Keep a copy of `canvas` as the picture that the next fade starts from."""
@@ -148,11 +185,7 @@ class Picture:
             self._fade_end_s = -1.0
             return
         shown, other = self._mixes
-        shown.texture.use(0)
-        self._newest.texture.use(1)
-        self._mix["part"] = part
-        other.framebuffer.use()
-        self._mix_array.render()
+        self._mixer.draw(shown.texture, self._newest.texture, part=part, into=other)
         self._mixes = [other, shown]
         self.texture = other.texture
 
@@ -162,3 +195,9 @@ class Picture:
         for canvas in self._mixes:
             canvas.release()
         self._mixes = [Canvas(self._ctx, size) for _ in range(2)]
+
+    def release(self) -> None:
+        """Give everything back to the card."""
+        for each in (self._upload, self._newest, *self._mixes, self._sharpen_array, self._sharpen):
+            if each is not None:
+                each.release()

@@ -8,30 +8,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from performer.audio.features import column, feature_names
-from performer.choreography.motion import MOTIONS, Anatomy, breath, motion_params, spline, ws_from_offsets
+from performer.choreography.motion import (
+    MOTIONS,
+    Anatomy,
+    Terms,
+    bend_params,
+    bend_row,
+    breath,
+    motion_params,
+    noise_gains,
+    spline,
+    ws_from_offsets,
+)
 from performer.choreography.plan import Cue, Length, Memory, Plan
 from performer.choreography.routes import Route
 from performer.choreography.transport import Transport
-from performer.flow import AudioEvent, AudioEventKind, AudioFeatures, ControlEvent, Tick, frozen_array
+from performer.flow import STRAIGHT, AudioEvent, AudioEventKind, AudioFeatures, ControlEvent, Tick, frozen_array
 from performer.params import Controls, Param, ParamTable, base_params, reduce
 
 FPS = 40
 
 
-def anatomy() -> Anatomy:
+def anatomy(*, shift: float = 0.0) -> Anatomy:
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((16, 16)))[0].astype(np.float32)
     return Anatomy(
         num_ws=8, w_dim=16, z_dim=16, noise_layers=7, coarse=2, middle=5,
-        w_avg=np.linspace(-1, 1, 16, dtype=np.float32), w_from_z=lambda z: np.tanh(z @ turn) * 2,
+        w_avg=np.linspace(-1, 1, 16, dtype=np.float32) + np.float32(shift), w_from_z=lambda z: np.tanh(z @ turn) * 2,
     )  # fmt: skip
 
 
 def table_with(*routes: Route) -> ParamTable:
     amounts = (Param(id=f"route.{route.name}", default=1.0, high=2.0, by_hand=True, help="") for route in routes)
-    return ParamTable((*base_params(), *motion_params(), *amounts))
+    return ParamTable((*base_params(), *motion_params(), *bend_params(), *amounts))
 
 
-def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums")) -> Plan:
+def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums"), body: Anatomy | None = None) -> Plan:
     table = table_with(*routes)
     made = []
     for index, changes in enumerate(cues or ({},)):
@@ -43,7 +54,7 @@ def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums")
         made.append(
             Cue(**({"id": str(index + 1), "fade": Length(0.0)} | changes), values=values, named=named, routes=own)
         )
-    return Plan(table=table, cues=made, anatomy=anatomy(), voices=voices, feature_names=feature_names())
+    return Plan(table=table, cues=made, anatomy=body or anatomy(), voices=voices, feature_names=feature_names())
 
 
 QUIET = AudioFeatures(frozen_array(np.zeros((2, len(feature_names())), np.float32)), 0.0)
@@ -277,19 +288,21 @@ def test_the_walk_is_smooth(position, seed):
     """Twice differentiable: halving the step quarters the second difference, also across an anchor."""
     body = anatomy()
 
-    def bend(step: float) -> float:
-        a, b, c = (spline(body, seed=seed, stream=0, position=position + k * step).astype(float) for k in (-1, 0, 1))
-        return float(np.abs(a - 2 * b + c).max())
+    def at(place: float) -> np.ndarray:
+        terms = [(0, key, weight) for key, weight in spline(stream=0, position=place)]
+        return body.mean_and_offsets(seed, terms)[1][0].astype(float)
 
-    assert bend(0.02) < 0.02
-    assert np.abs(spline(body, seed=seed, stream=0, position=position)).max() > 0.05  # never collapses to the mean
+    a, b, c = (at(position + k * 0.02) for k in (-1, 0, 1))
+    assert np.abs(a - 2 * b + c).max() < 0.02
+    assert np.abs(b).max() > 0.05  # never collapses to the mean
 
 
 def test_the_orbit_closes_without_a_seam():
     orbit = next(motion for motion in MOTIONS if motion.name == "orbit")
     body = anatomy()
     values = {"orbit.amount": 1.0, "orbit.points": 5.0, "orbit.period": 9.0, "orbit.beats": 0.0}
-    at = [orbit.offsets(body, values, 3, phase)[0] for phase in (0.0, 1.0, 2.0, 0.999999, 1000.0)]
+    phases = (0.0, 1.0, 2.0, 0.999999, 1000.0)
+    at = [body.mean_and_offsets(3, orbit.terms(values, 3, phase))[1][0] for phase in phases]
     assert all((at[0] == other).all() for other in (at[1], at[2], at[4]))
     assert np.abs(at[0] - at[3]).max() < 1e-3
     assert orbit.rate_hz(values, 2.0) == pytest.approx(1 / 9)
@@ -349,15 +362,131 @@ def test_a_trait_moves_by_whole_deviations_whatever_the_truncation():
     still = replace(anatomy(), traits=np.random.default_rng(2).standard_normal((2, 3, 16)).astype(np.float32))
     offsets = np.ones((3, 16), np.float32)
     for truncation in (0.0, 0.5, 1.0):
-        plain = ws_from_offsets(still, offsets, truncation=truncation, traits=[0.0, 0.0])
-        moved = ws_from_offsets(still, offsets, truncation=truncation, traits=[0.0, -2.5])
+        plain = ws_from_offsets(still, still.w_avg, offsets, truncation=truncation, traits=[0.0, 0.0])
+        moved = ws_from_offsets(still, still.w_avg, offsets, truncation=truncation, traits=[0.0, -2.5])
         for group in range(3):
             expected = np.broadcast_to(still.traits[1, group] * np.float32(-2.5), moved[still.rows(group)].shape)
             assert moved[still.rows(group)] - plain[still.rows(group)] == pytest.approx(expected, abs=1e-5)
-    assert (plain == ws_from_offsets(anatomy(), offsets, truncation=1.0)).all()
+    assert (plain == ws_from_offsets(anatomy(), still.w_avg, offsets, truncation=1.0)).all()
 
 
 def test_a_label_stands_in_the_last_row_whatever_moves():
     labelled = replace(anatomy(), label_row=np.eye(16, dtype=np.float32)[3])
-    ws = ws_from_offsets(labelled, np.full((3, 16), 9.0, np.float32), truncation=1.0)
+    ws = ws_from_offsets(labelled, labelled.w_avg, np.full((3, 16), 9.0, np.float32), truncation=1.0)
     assert (ws[-1] == labelled.label_row).all() and (ws[:-1] != labelled.label_row).any()
+
+
+def test_truncation_reaches_as_many_rows_as_the_cutoff_says():
+    body = anatomy()
+    ws = ws_from_offsets(body, body.w_avg, np.ones((3, 16), np.float32), truncation=0.0, cutoff=3)
+    assert (ws[:3] == body.w_avg).all() and (ws[3:] == body.w_avg + 1).all()
+    _, _, latents = played(plan_of({"values": {"latent.truncation": 0.0, "latent.cutoff": 3.0}}), 5)
+    assert (latents[-1].ws[:3] == body.w_avg).all()
+    assert np.abs(latents[-1].ws[3:] - body.w_avg).min(1).max() > 0
+
+
+def test_noise_is_as_trained_until_a_knob_says_otherwise():
+    _, _, latents = played(plan_of({}), 50)
+    assert (latents[-1].noise == np.eye(1, 3)).all()
+    _, _, latents = played(plan_of({"values": {"latent.noise": 2.0, "noise.middle": 0.0, "noise.fine": 0.25}}), 2)
+    strengths = np.array([2, 2, 0, 0, 0, 0.5, 0.5], np.float32)  # rows 0-1 coarse, 2-4 middle, 5-6 fine
+    assert (latents[-1].noise == strengths[:, None] * np.eye(1, 3)).all()
+
+
+def test_noise_of_another_seed_is_as_strong_and_unlike():
+    directions = [noise_gains(anatomy(), strengths=[1, 1, 1], seed=seed, phase=0.0)[0] for seed in range(40)]
+    assert np.linalg.norm(directions, axis=1) == pytest.approx(np.ones(40), abs=1e-6)
+    assert len({direction.tobytes() for direction in directions}) == 40
+    assert (directions[0] == [1, 0, 0]).all()
+
+
+def test_moving_noise_is_as_strong_smooth_and_never_the_same():
+    _, _, latents = played(plan_of({"values": {"noise.speed": 0.5}}), 400)
+    gains = np.stack([latent.noise[0] for latent in latents])
+    assert np.linalg.norm(gains, axis=1) == pytest.approx(np.ones(len(gains)), abs=1e-6)
+    steps = np.abs(np.diff(gains, axis=0)).max(axis=1)
+    assert 0.01 < steps.max() < 0.12
+    apart = np.abs(gains[80:] - gains[:-80])  # a whole turn later
+    assert apart.max(axis=1).min() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("num_ws", "noise_layers", "coarse", "middle", "expected"),
+    [
+        (14, 13, 4, 8, [4, 4, 5]),  # StyleGAN2: all rows but the last have one
+        (7, 14, 2, 4, [4, 4, 6]),  # lucidrains: two a row
+        (1, 6, 1, 1, [2, 2, 2]),  # no rows to tell by
+        (16, 0, 5, 10, [0, 0, 0]),
+    ],
+)
+def test_noise_layers_belong_to_the_groups_of_their_rows(num_ws, noise_layers, coarse, middle, expected):
+    body = replace(anatomy(), num_ws=num_ws, noise_layers=noise_layers, coarse=coarse, middle=middle)
+    rows = [body.noise_rows(group) for group in range(3)]
+    assert [row.stop - row.start for row in rows] == expected
+    assert [row.start for row in rows[1:]] == [row.stop for row in rows[:-1]]
+
+
+def test_a_bend_is_straight_until_a_knob_moves_and_says_where_features_come_from():
+    _, _, latents = played(plan_of({}), 3)
+    assert latents[-1].bends is STRAIGHT
+    assert (bend_row([0, 0, 0, 1, 1, 0, 0]) == STRAIGHT[0]).all()
+    values = {"bend.middle.x": 0.25, "bend.middle.zoom": 2.0, "bend.fine.drop": 0.5, "bend.fine.gain": -1.0}
+    _, _, latents = played(plan_of({"values": values}), 3)
+    coarse, middle, fine = latents[-1].bends
+    assert (coarse == STRAIGHT[0]).all()
+    assert middle == pytest.approx([0.5, 0, -0.125, 0, 0.5, 0, 1, 0, 0])  # shifted right by a quarter, twice the size
+    assert fine == pytest.approx([1, 0, 0, 0, 1, 0, -1, 0, 0.5])
+
+
+def siblings() -> Anatomy:
+    """Two whose mappings lie apart, and what lies between them."""
+    first, second = anatomy(), replace(anatomy(shift=2.0), w_from_z=lambda z: np.sin(z * 3) + 2)
+    between = lambda z, part: first.w_from_z(z) * (1 - part) + second.w_from_z(z) * part + part * (1 - part)  # noqa: E731
+    return replace(first, partner=second, w_between=between)
+
+
+def test_a_species_alone_is_never_blended():
+    _, _, latents = played(plan_of({"values": {"blend.coarse": 1.0}}), 3)
+    assert not latents[-1].blend.any() and latents[-1].partner is None
+
+
+def test_siblings_blend_by_layer_group_and_their_mapping_by_the_mean():
+    body = siblings()
+    values = {"blend.coarse": 1.0, "blend.middle": 0.5, "latent.truncation": 0.0}
+    _, _, latents = played(plan_of({"values": values}, body=body), 3)
+    assert (latents[-1].blend == [1, 1, 0.5, 0.5, 0.5, 0, 0, 0]).all()
+    part = np.float32(3.5 / 8)
+    assert latents[-1].part == part and latents[-1].partner is None
+    assert latents[-1].ws[0] == pytest.approx(body.w_avg * (1 - part) + body.partner.w_avg * part)
+
+
+def test_animals_between_siblings_are_mapped_by_what_lies_between_their_mappings():
+    body = siblings()
+    terms: Terms = [(0, (0, 5), 0.5), (2, (1, 7), 2.0), (2, (0, 5), 1.0)]
+    mean, offsets = body.mean_and_offsets(3, terms, blend=0.25)
+    first, second = (body.w_between(body.z(3, key), 0.25) - mean for key in ((0, 5), (1, 7)))
+    assert offsets == pytest.approx(np.stack([first * 0.5, np.zeros(16), second * 2 + first]), abs=1e-6)
+
+
+def test_blends_of_nothing_and_all_are_the_siblings_themselves():
+    ends = []
+    for part, alone in ((0.0, siblings()), (1.0, siblings().partner)):
+        values = {f"blend.{group}": part for group in ("coarse", "middle", "fine")}
+        _, _, pair = played(plan_of({"values": values}, body=siblings()), 60)
+        _, _, single = played(plan_of({}, body=alone), 60)
+        ends.append([(a.ws == b.ws).all() for a, b in zip(pair, single, strict=True)])
+    assert all(map(all, ends))
+
+
+def test_a_stranger_has_a_latent_of_its_own_only_while_it_is_seen():
+    stranger = replace(siblings().partner, num_ws=5, noise_layers=4, coarse=1, middle=3)
+    body = replace(anatomy(), partner=stranger)
+    _, _, latents = played(plan_of({"values": {"blend.fine": 0.0}}, body=body), 3)
+    assert latents[-1].partner is None
+    cues = ({}, {"fade": Length(1.0), "values": {f"blend.{group}": 1.0 for group in ("coarse", "middle", "fine")}})
+    plan = plan_of(*cues, body=body)
+    _, _, latents = played(plan, 80, controls=pressing(plan, {20: "cue.go"}))
+    parts = [latent.part for latent in latents]
+    assert parts[10] == 0 and parts[-1] == 1 and np.all(np.diff(parts) >= 0) and np.diff(parts).max() < 0.1
+    assert latents[-1].partner.ws.shape == (5, 16) and latents[-1].partner.noise.shape == (4, 3)
+    assert np.abs(latents[-1].partner.ws - stranger.w_avg).max() > 0.01  # it moves

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from performer.choreography.motion import input_transform
+from performer.choreography.motion import bend_row, input_transform
 from performer.clock import SystemClock
 from performer.engines.engine import Engine, EngineError, engines
-from performer.flow import LatentFrame
+from performer.flow import STRAIGHT, LatentFrame
 from performer.generators.checkpoint import Checkpoint
+from tests.generators.latents import sibling_of
 from tests.generators.test_parity import reference
 
 USABLE = [name for name, engine in engines().items() if engine.probe().available]
@@ -20,7 +21,8 @@ def latent_for(checkpoint: Checkpoint, seed: int) -> LatentFrame:
     rng = np.random.default_rng(seed)
     sizes = checkpoint.sizes
     ws = checkpoint.tensors["mapping.w_avg"] + rng.standard_normal((sizes.num_ws, sizes.w_dim)) * 0.5
-    return LatentFrame(ws.astype(np.float32), np.linspace(0, 1, sizes.noise_layers, dtype=np.float32))
+    noise = np.linspace(0, 1, sizes.noise_layers)[:, None] * rng.random((1, 3)) * 2
+    return LatentFrame(ws.astype(np.float32), noise.astype(np.float32))
 
 
 def picture(engine: Engine, latent: LatentFrame) -> np.ndarray:
@@ -117,14 +119,71 @@ def test_a_moved_input_moves_the_picture(engine, stylegan3):
     assert (picture(engine, latent) != picture(engine, moved)).any()
 
 
+BENDS = {
+    "x": (0.2, 0, 0, 1, 1, 0, 0),
+    "y": (0, -0.3, 0, 1, 1, 0, 0),
+    "turn": (0, 0, 0.1, 1, 1, 0, 0),
+    "zoom": (0, 0, 0, 1.7, 1, 0, 0),
+    "gain": (0, 0, 0, 1, -1.5, 0, 0),
+    "threshold": (0, 0, 0, 1, 1, 0.6, 0),
+    "drop": (0, 0, 0, 1, 1, 0, 0.4),
+}
+
+
+@pytest.mark.parametrize("knobs", BENDS.values(), ids=BENDS.keys())
+def test_every_bend_of_every_group_changes_the_picture_in_its_own_way(engine, stylegan2, knobs):
+    engine.activate(stylegan2, progress=lambda text: None)
+    latent = latent_for(stylegan2, 1)
+    seen = [picture(engine, latent)]
+    for group in range(3):
+        bends = STRAIGHT.copy()
+        bends[group] = bend_row(knobs)
+        seen.append(picture(engine, replace(latent, bends=bends)))
+    assert len({pixels.tobytes() for pixels in seen}) == 4
+    assert (picture(engine, latent) == seen[0]).all()
+
+
+def blended(latent: LatentFrame, blend: float | np.ndarray) -> LatentFrame:
+    return replace(latent, blend=np.full(len(latent.ws), blend, np.float32))
+
+
+@pytest.mark.parametrize("species", ["stylegan2", "stylegan3", "embryo"])
+def test_siblings_at_rest_are_themselves_and_no_seam_lies_between(engine, species, request):
+    first = request.getfixturevalue(species)
+    second = sibling_of(first, amount=0.1)
+    latent = latent_for(first, 1)
+    engine.activate(first, sibling=second, progress=lambda text: None)
+    nothing, all_but_nothing = 1e-12, float(np.nextafter(np.float32(1), np.float32(0)))
+    at = {part: picture(engine, blended(latent, part)) for part in (0.0, nothing, 0.5, all_but_nothing, 1.0)}
+    for part, alone in ((0.0, first), (1.0, second)):
+        single = type(engine)(SystemClock())
+        single.activate(alone, progress=lambda text: None)
+        assert (picture(single, latent) == at[part]).all()
+        single.close()
+    for rest, nearly in ((0.0, nothing), (1.0, all_but_nothing)):
+        assert np.abs(at[rest].astype(int) - at[nearly]).max() <= 1
+    for rest in (0.0, 1.0):
+        assert np.abs(at[rest].astype(int) - at[0.5]).max() > 3
+
+
+def test_each_layer_blends_by_itself(engine, stylegan2):
+    engine.activate(stylegan2, sibling=sibling_of(stylegan2), progress=lambda text: None)
+    latent = latent_for(stylegan2, 1)
+    pictures = [picture(engine, blended(latent, row)) for row in np.eye(stylegan2.sizes.num_ws)]
+    assert len({pixels.tobytes() for pixels in pictures}) == stylegan2.sizes.num_ws
+
+
 @pytest.mark.parametrize("species", ["stylegan2", "stylegan3", "embryo"])
 def test_every_engine_agrees_with_eager_to_one_grey_level(species, request):
     checkpoint = request.getfixturevalue(species)
     pictures = {}
     for name in USABLE:
         engine = engines()[name](SystemClock())
-        engine.activate(checkpoint, progress=lambda text: None)
-        pictures[name] = [picture(engine, latent_for(checkpoint, seed)).astype(int) for seed in range(4)]
+        engine.activate(checkpoint, sibling=sibling_of(checkpoint), progress=lambda text: None)
+        latents = [latent_for(checkpoint, seed) for seed in range(4)]
+        latents.append(replace(latents[0], bends=np.stack([bend_row([0.1, 0.2, 0.03, 1.1, 1.2, 0.1, 0.1])] * 3)))
+        latents.append(blended(latents[0], np.random.default_rng(1).random(checkpoint.sizes.num_ws)))
+        pictures[name] = [picture(engine, latent).astype(int) for latent in latents]
         engine.close()
     for name, got in pictures.items():
         for mine, oracle in zip(got, pictures["eager"], strict=True):

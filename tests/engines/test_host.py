@@ -24,7 +24,7 @@ class Painter(SlotEngine):
     def probe(cls):
         return Availability(True, "always")
 
-    def activate(self, checkpoint, *, progress):
+    def activate(self, checkpoint, *, progress, sibling=None):
         if type(self).refuses:
             raise EngineError("no paint")
         self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
@@ -49,7 +49,7 @@ def painters(monkeypatch):
 
 
 def shade(value: int) -> LatentFrame:
-    return LatentFrame(np.full((6, 24), value, np.float32), np.ones(5, np.float32))
+    return LatentFrame(np.full((6, 24), value, np.float32), np.ones((5, 3), np.float32))
 
 
 def show(host: EngineHost, value: int, until, *, seconds: float = 10.0):

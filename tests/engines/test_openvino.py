@@ -11,6 +11,7 @@ import torch
 from performer.clock import SystemClock
 from performer.engines import cache
 from performer.engines.openvino import HINTS, OpenVinoEngine, compiled_model, converted
+from performer.flow import STRAIGHT
 from performer.generators.network import SignalNetwork, build
 from tests.conftest import EMBRYO, small_stylegan2
 
@@ -28,10 +29,10 @@ def test_error_against_eager_before_quantisation(embryo, truncation):
     mean = embryo.tensors["mapping.w_avg"]
     for _ in range(4):
         ws = (mean + rng.standard_normal((1, 12, 512)).astype(np.float32) * 0.6 * truncation).astype(np.float32)
-        noise = rng.random(11).astype(np.float32) * 2
+        given = [ws, rng.random((11, 3)).astype(np.float32) * 2, STRAIGHT.copy()]
         with torch.no_grad():
-            expected = oracle(torch.from_numpy(ws), torch.from_numpy(noise)).numpy()
-        assert np.abs(compiled([ws, noise])[0] - expected).max() <= 1e-3
+            expected = oracle(*map(torch.from_numpy, given)).numpy()
+        assert np.abs(compiled(given)[0] - expected).max() <= 1e-3
 
 
 def test_the_second_start_builds_nothing(tmp_path, monkeypatch, stylegan2):

@@ -12,6 +12,7 @@ from performer.generators.checkpoint import Checkpoint, CheckpointError, Provena
 from performer.generators.mapping import Mapping
 from performer.generators.network import rgba
 from tests.foreign import generators as small
+from tests.generators.latents import noise_of
 
 
 def test_static_weights_equal_modulated_weights():
@@ -27,7 +28,7 @@ def test_static_weights_equal_modulated_weights():
         expected = ops.modulated_conv_reference(x.permute(0, 3, 1, 2), conv.weight, style)
         expected = expected + 0.7 * conv.noise_strength * conv.noise_const + conv.bias[None, :, None, None]
         expected = F.leaky_relu(expected, 0.2) * math.sqrt(2)
-        got = conv(x, w, torch.tensor(0.7)).permute(0, 3, 1, 2)
+        got = conv(x, w, torch.tensor([0.7, 0.0, 0.0])).permute(0, 3, 1, 2)
     assert torch.allclose(got, expected, atol=1e-5)
 
 
@@ -120,8 +121,9 @@ def assert_equals_its_weight_form(checkpoint: Checkpoint) -> torch.Tensor:
     torch.manual_seed(2)
     ws = torch.randn(2, checkpoint.sizes.num_ws, checkpoint.sizes.w_dim)
     noise = torch.rand(checkpoint.sizes.noise_layers)
+    gains = noise_of(len(noise), noise)
     with torch.no_grad():
-        got = family.build(checkpoint)(ws, noise)
+        got = family.build(checkpoint)(ws, gains)
         expected = reference_stylegan2(checkpoint, ws, noise)
     assert got.shape == expected.shape
     assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
@@ -156,7 +158,7 @@ def test_a_transparent_picture_shows_black_where_nothing_is():
     def faded(ws, noise):
         return torch.cat([torch.full((1, 3, 2, 2), 0.5), torch.tensor([[[[-1.0, 0.0], [1.0, 3.0]]]])], dim=1)
 
-    got = rgba(faded, torch.zeros(1), torch.zeros(1))[0, :, :, 0]
+    got = rgba(faded, torch.zeros(1), torch.zeros(1), {})[0, :, :, 0]
     assert got.flatten().tolist() == pytest.approx([-1.0, -0.25, 0.5, 0.5])
 
 
@@ -194,9 +196,9 @@ def test_light_rgba_is_the_same_picture(embryo):
     torch.manual_seed(3)
     network = family.build(embryo)
     assert isinstance(network, light.Light)
-    ws, noise = torch.randn(1, 12, 512), torch.rand(11)
+    ws, noise = torch.randn(1, 12, 512), torch.rand(11, 3)
     with torch.no_grad():
-        plain, fast = network(ws, noise), rgba(network, ws, noise)
+        plain, fast = network(ws, noise), rgba(network, ws, noise, {})
     assert torch.allclose(fast[..., :3], plain.permute(0, 2, 3, 1), atol=1e-5)
     assert (fast[..., 3] == 1).all()
 

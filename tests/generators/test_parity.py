@@ -12,6 +12,7 @@ from performer.choreography.motion import input_transform
 from performer.generators import family, stylegan3
 from performer.generators.checkpoint import Checkpoint, Provenance
 from performer.generators.mapping import Mapping
+from tests.generators.latents import noise_of
 
 REFERENCE = Path(__file__).resolve().parents[1] / "data" / "reference"
 TOLERANCE = 1e-5  # of the largest value; a wrong filter or two swapped layers are far above it
@@ -49,10 +50,10 @@ def off(got: np.ndarray, expected: np.ndarray) -> float:
 @torch.no_grad()
 def drawn(checkpoint: Checkpoint, ws: np.ndarray, *, noise: float = 1.0, transform: np.ndarray | None = None):
     network = family.build(checkpoint)
-    inputs = [torch.from_numpy(ws), torch.full((checkpoint.sizes.noise_layers,), noise)]
+    more = {}
     if getattr(network, "takes_transform", False):
-        inputs.append(torch.eye(3) if transform is None else torch.from_numpy(transform).float())
-    return network(*inputs).numpy()
+        more["transform"] = torch.eye(3) if transform is None else torch.from_numpy(transform).float()
+    return network(torch.from_numpy(ws), noise_of(checkpoint.sizes.noise_layers, noise), **more).numpy()
 
 
 def test_stylegan2():

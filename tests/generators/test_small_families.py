@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from performer.generators import family, fastgan, lightweight, lucidrains, projected
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Provenance
+from performer.generators.network import build as picture_network
+from tests.generators.latents import noise_of, sibling_of
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 TOLERANCE = 1e-5  # of the largest value
@@ -101,7 +103,7 @@ def assert_same_picture(got: np.ndarray, expected: np.ndarray) -> None:
 
 def test_fastgan_draws_the_reference(fast):
     species, arrays = fast
-    image = drawn(family.build(species), torch.from_numpy(arrays["z"])[:, None], torch.zeros(6))
+    image = drawn(family.build(species), torch.from_numpy(arrays["z"])[:, None], noise_of(6, 0.0))
     assert image.shape == (2, 3, 256, 256)
     assert_same_picture(image[:, :, :CROP_PX, :CROP_PX], arrays["img_eval_nonoise"])
 
@@ -111,7 +113,7 @@ def test_projected_draws_the_reference_of_each_label(lite):
     ws = torch.zeros(2, 2, 256)
     ws[:, 0] = torch.from_numpy(arrays["z"])
     ws[:, 1, :7] = torch.from_numpy(arrays["c"])
-    image = drawn(family.build(species), ws, torch.zeros(0))
+    image = drawn(family.build(species), ws, noise_of(0))
     assert image.shape == (2, 3, 256, 256)
     assert_same_picture(image[:, :, :CROP_PX, :CROP_PX], arrays["img_nonoise"])
 
@@ -123,9 +125,11 @@ def test_lucidrains_draws_the_reference(lucid, name, psi):
     picture = torch.from_numpy(arrays["noise"]).permute(0, 3, 2, 1)  # theirs comes with height and width swapped
     for layer in range(species.sizes.noise_layers):
         size_px = 4 << (layer // 2)
-        setattr(network, f"noise_{layer}", picture[:, :, :size_px, :size_px])
+        maps = getattr(network, f"noise_{layer}").repeat(1, len(picture), 1, 1, 1)
+        maps[0] = picture[:, :, :size_px, :size_px] - 0.5  # kept about 0
+        setattr(network, f"noise_{layer}", maps)
     w = torch.from_numpy(arrays["w_mean"] + psi * (arrays["w"] - arrays["w_mean"]))
-    image = drawn(network, w[:, None].repeat(1, 4, 1), torch.ones(8))
+    image = drawn(network, w[:, None].repeat(1, 4, 1), noise_of(8))
     assert_same_picture((image + 1) / 2, arrays[name])
 
 
@@ -134,8 +138,11 @@ def test_lightweight_draws_the_reference(light_gan, name, gain):
     species, arrays = light_gan
     network = family.build(species)
     for layer in range(species.sizes.noise_layers):
-        setattr(network, f"noise_{layer}", torch.from_numpy(arrays[f"noise{layer}"]))
-    image = drawn(network, torch.from_numpy(arrays["z"])[:, None], torch.full((4,), gain))
+        theirs = torch.from_numpy(arrays[f"noise{layer}"])
+        maps = getattr(network, f"noise_{layer}").repeat(1, len(theirs), 1, 1, 1)
+        maps[0] = theirs
+        setattr(network, f"noise_{layer}", maps)
+    image = drawn(network, torch.from_numpy(arrays["z"])[:, None], noise_of(4, gain))
     assert_same_picture((image + 1) / 2, arrays[name])
 
 
@@ -175,7 +182,7 @@ def as_conditional(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_whole_projected_is_fastgan_of_a_normalised_z(fast, conditional):
     species, arrays = fast
     tensors = {key: np.float32([0.3]) if value.shape == (1,) else value for key, value in species.tensors.items()}
-    z, gains = torch.from_numpy(arrays["z"]), torch.linspace(0.5, 1, 6)
+    z, gains = torch.from_numpy(arrays["z"]), noise_of(6, torch.linspace(0.5, 1, 6))
     unit = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
     expected = drawn(fastgan.build(replace(species, tensors=tensors)), unit[:, None], gains)
     renamed = as_projected(tensors)
@@ -193,7 +200,7 @@ def test_labels_blend(lite):
     ws[:, 0] = torch.from_numpy(arrays["z"][0])
     ws[0, 1, 2] = ws[1, 1, 5] = 1
     ws[2] = (ws[0] + ws[1]) / 2
-    first, second, blend = drawn(projected.build(species), ws, torch.zeros(0))
+    first, second, blend = drawn(projected.build(species), ws, noise_of(0))
     assert np.abs(first - second).max() > 0.01
     assert 0 < np.abs(blend - first).max() < np.abs(second - first).max()
 
@@ -223,15 +230,15 @@ def test_only_the_largest_fastgan_is_limited(fast):
     extended["to_big.weight"] = species.tensors["to_big.weight"] * 1000
     large = species_of("fastgan", extended)
     assert large.sizes.resolution == 1024
-    assert np.abs(drawn(fastgan.build(large), some_ws(large), torch.ones(6))).max() == 1
+    assert np.abs(drawn(fastgan.build(large), some_ws(large), noise_of(6))).max() == 1
     loud = replace(species, tensors={**species.tensors, "to_big.weight": extended["to_big.weight"]})
-    assert np.abs(drawn(fastgan.build(loud), some_ws(loud), torch.ones(6))).max() > 1
+    assert np.abs(drawn(fastgan.build(loud), some_ws(loud), noise_of(6))).max() > 1
 
 
 def test_grey_pictures_come_out_as_rgb(light_gan):
     species, _ = light_gan
     grey = {**species.tensors, **{key: species.tensors[key][:1] for key in ("out_conv.weight", "out_conv.bias")}}
-    image = drawn(lightweight.build(species_of("lightweight", grey)), some_ws(species), torch.ones(4))
+    image = drawn(lightweight.build(species_of("lightweight", grey)), some_ws(species), noise_of(4))
     assert image.shape == (1, 3, 64, 64)
     assert (image == image[:, :1]).all()
 
@@ -239,15 +246,19 @@ def test_grey_pictures_come_out_as_rgb(light_gan):
 def test_every_noise_gain_reaches_the_picture(any_species):
     network, ws = family.build(any_species), some_ws(any_species)
     layers = any_species.sizes.noise_layers
-    silent = drawn(network, ws, torch.zeros(layers))
+    silent = drawn(network, ws, noise_of(layers, 0.0))
+    seen = [silent]
     for layer in range(layers):
-        assert not np.array_equal(drawn(network, ws, torch.eye(layers)[layer]), silent), layer
-    assert np.array_equal(
-        drawn(network, ws, torch.ones(layers)), drawn(family.build(any_species), ws, torch.ones(layers))
-    )
+        for which in range(3):
+            gains = torch.zeros(layers, 3)
+            gains[layer, which] = 1
+            seen.append(drawn(network, ws, gains))
+    assert len({image.tobytes() for image in seen}) == 1 + 3 * layers
+    assert np.array_equal(drawn(network, ws, noise_of(layers)), drawn(family.build(any_species), ws, noise_of(layers)))
     for layer in range(layers):
-        getattr(network, f"noise_{layer}").zero_()
-    assert np.array_equal(drawn(network, ws, torch.ones(layers)), silent)
+        maps = getattr(network, f"noise_{layer}")
+        maps[0].fill_(-0.5 if any_species.family == "lucidrains" else 0.0)  # the nothing of a noise of 0..1
+    assert np.array_equal(drawn(network, ws, noise_of(layers)), silent)
 
 
 def test_a_missing_tensor_is_refused_by_name(any_species):
@@ -310,3 +321,27 @@ def test_pictures_of_two_channels_are_refused(request, fixture: str, key: str, b
     cut = {name: value[:2] if key in name else value for name, value in species.tensors.items()}
     with pytest.raises(CheckpointError, match="draws 2 channels"):
         build(replace(species, tensors=cut))
+
+
+def test_every_family_blends_and_ends_in_its_siblings(any_species):
+    second = sibling_of(any_species, amount=0.1)
+    pair, ws, noise = (
+        picture_network(any_species, second),
+        some_ws(any_species),
+        noise_of(any_species.sizes.noise_layers),
+    )
+
+    def between(part: float) -> np.ndarray:
+        with pair.blended.at(torch.full((any_species.sizes.num_ws,), part)):
+            return drawn(pair.generator, ws, noise)
+
+    ends = [drawn(family.build(each), ws, noise) for each in (any_species, second)]
+    assert (between(0.0) == ends[0]).all() and (between(1.0) == ends[1]).all()
+    middle = between(0.5)
+    assert min(np.abs(middle - end).max() for end in ends) > 1e-3
+
+
+def test_a_row_of_every_tensor_is_known(any_species):
+    net = family.build(any_species)
+    rows = {getattr(net, "row_of", lambda name: 0)(name) for name in net.state_dict()}
+    assert rows <= set(range(any_species.sizes.num_ws))

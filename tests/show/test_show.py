@@ -102,7 +102,7 @@ def test_two_runs_of_one_recorded_sound_are_equal_bit_for_bit(setlist):
             at += len(due)
             tick = Tick(frame, photon_s, 1 / 40, photon_s * 2, photon_s)
             memory, params, latent = plan.step(memory, heard.at(photon_s), due, controls, tick)
-            latents.append(np.concatenate([latent.ws.ravel(), latent.noise, params.values]))
+            latents.append(np.concatenate([latent.ws.ravel(), latent.noise.ravel(), params.values]))
         assert at > 10, "no hits were heard"
         runs.append(np.array(latents))
     assert (runs[0] == runs[1]).all()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -52,20 +52,31 @@ class Rig:
             if name in self.table:
                 self.values[self.table.row(name)] = value
 
-    def show(self, pixels: np.ndarray | None, *, serial: int | None = None, hud: HudState | None = None) -> np.ndarray:
-        """Show one frame; [H, W, 3] int as displayed."""
-        self.show_frame(pixels, serial=serial, hud=hud)
+    def show(self, pixels: np.ndarray | None, **how: Any) -> np.ndarray:
+        """Show one frame, as `show_frame` does; [H, W, 3] int as displayed."""
+        self.show_frame(pixels, **how)
         return self.stage.read_pixels()[..., :3].astype(int)
 
-    def show_frame(self, pixels: np.ndarray | None, *, serial: int | None = None, hud: HudState | None = None) -> Frame:
-        at_s = self.frame / FPS
-        image = None
-        if pixels is not None:
-            image = Image(pixels, self.frame if serial is None else serial, at_s, at_s)
+    def show_frame(
+        self,
+        pixels: np.ndarray | None,
+        *,
+        serial: int | None = None,
+        hud: HudState | None = None,
+        over: np.ndarray | None = None,
+        over_serial: int | None = None,
+        part: float = 0.0,
+    ) -> Frame:
+        tick = Tick(self.frame, self.frame / FPS, 1 / FPS, 0.0, self.frame / FPS)
         params = Params(frozen_array(self.values.copy()))
-        frame = self.stage.show(image, params, Tick(self.frame, at_s, 1 / FPS, 0.0, at_s), hud=hud)
+        images = self._image(pixels, serial), self._image(over, over_serial)
+        frame = self.stage.show(images[0], params, tick, hud=hud, over=images[1], part=part)
         self.frame += 1
         return frame
+
+    def _image(self, pixels: np.ndarray | None, serial: int | None) -> Image | None:
+        at_s = self.frame / FPS
+        return None if pixels is None else Image(pixels, self.frame if serial is None else serial, at_s, at_s)
 
     def screen(self) -> np.ndarray:
         """[H, W, 3] int, what the audience sees, HUD included."""

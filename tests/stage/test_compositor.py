@@ -1,13 +1,17 @@
 """What the audience sees, pixel by pixel, on a real GL context."""
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
+import moderngl
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from performer import resources
 from performer.flow import Image, Params, Tick
+from performer.stage import compositor
 from performer.stage.compositor import DEFAULT_EFFECTS, effect_params
 from performer.stage.hud import HudMessage, HudState
 from performer.stage.outputs import still
@@ -237,6 +241,224 @@ def test_an_image_of_the_wrong_shape_is_skipped(rig: Rig) -> None:
     assert np.array_equal(rig.show(np.zeros((8, 8, 3), np.uint8)), held)
     assert len(rig.stage.warnings) == 1
     assert np.abs(rig.show(flat(200, 40, 40))[MIDDLE] - np.array((200, 40, 40))).max() <= 2
+
+
+def test_a_broken_image_of_another_size_leaves_the_picture_that_is_there(rig: Rig) -> None:
+    held = rig.show(busy(), serial=0)
+    empty = np.zeros((0, 0, 4), np.uint8)
+    for serial, broken in enumerate((np.zeros((8, 8, 3), np.uint8), empty, empty), start=1):
+        assert np.array_equal(rig.show(broken, serial=serial), held)
+        assert np.abs(rig.show(broken, serial=serial) - held).max() <= 1, "it is not tried again"
+    assert len(rig.stage.warnings) == 2
+    for _ in range(9):
+        seen = rig.show(flat(200, 40, 40))
+    assert np.abs(seen[MIDDLE] - np.array((200, 40, 40))).max() <= 2
+
+
+# --- two generators --------------------------------------------------------------------------------------------------
+
+SMALL, LARGE = busy(1, 32), busy(2, 64)
+CHAINS = pytest.mark.parametrize("effects", [DEFAULT_EFFECTS, DEFAULT_EFFECTS[1:], ()], ids=["all", "last", "none"])
+
+
+def last_of(frames: list[dict], *, effects=DEFAULT_EFFECTS, **values: float) -> np.ndarray:
+    """The last of some frames, on a stage of their own that hides nothing."""
+    rig = Rig(effects=effects)
+    rig.set(**{"frame.zoom": 1.12, "frame.breath": 0.05, **values})
+    for how in frames:
+        seen = rig.show(**how)
+    assert rig.stage.warnings == ()
+    rig.close()
+    return seen
+
+
+@CHAINS
+def test_the_ends_of_a_crossfade_are_the_pictures_alone(effects) -> None:
+    lively = {"feedback.amount": 0.6, "grade.grain": 0.3, "grade.contrast": 0.4, "out.dimmer": 0.8}
+    for part, one in ((-1.0, SMALL), (0.0, SMALL), (1.0, LARGE), (2.0, LARGE)):
+        alone = last_of([{"pixels": one}] * 4, effects=effects, **lively)
+        both = last_of([{"pixels": SMALL, "over": LARGE, "part": part}] * 4, effects=effects, **lively)
+        assert np.array_equal(both, alone), part
+
+
+@CHAINS
+def test_a_crossfade_begins_and_ends_unseen(effects) -> None:
+    for part, one in ((1e-4, SMALL), (1 - 1e-4, LARGE)):
+        for dimmer in (1.0, 0.7):
+            alone = last_of([{"pixels": one}], effects=effects, **{"out.dimmer": dimmer})
+            both = last_of([{"pixels": SMALL, "over": LARGE, "part": part}], effects=effects, **{"out.dimmer": dimmer})
+            assert np.abs(both - alone).max() <= 1, part
+
+
+@CHAINS
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.9])
+def test_between_two_pictures_is_the_mean_of_both_as_framed(effects, part: float) -> None:
+    wide = busy(3, 48)[:24]  # another size and another shape
+    for over in (LARGE, wide):
+        ends = [last_of([{"pixels": one}], effects=effects) for one in (SMALL, over)]
+        seen = last_of([{"pixels": SMALL, "over": over, "part": part}], effects=effects)
+        assert np.abs(ends[0] - ends[1]).max() > 60
+        assert np.abs(seen - (ends[0] * (1 - part) + ends[1] * part)).max() <= 1.5
+
+
+def test_a_second_picture_costs_nothing_until_it_is_seen(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    for effect in rig.stage._effects:
+        render = effect.render
+        monkeypatch.setattr(
+            effect, "render", lambda *a, _of=render, _name=effect.name, **k: drawn.append(_name) or _of(*a, **k)
+        )
+    rig.show(SMALL, over=LARGE)
+    rig.show(SMALL, part=0.5)
+    assert rig.stage._over is None and drawn == ["frame", "feedback", "grade"] * 2
+    drawn.clear()
+    rig.show(SMALL, over=LARGE, part=0.5)
+    assert drawn == ["frame", "frame", "feedback", "grade"], "what keeps a picture runs once a frame"
+    assert not any(one.persistent for one in rig.stage._effects[0].isf.passes), "and this keeps none"
+    drawn.clear()
+    rig.show(SMALL, over=LARGE, part=1.0)
+    rig.show(SMALL, over=LARGE, part=0.0)
+    assert drawn == ["frame", "feedback", "grade"] * 2
+
+
+def test_trails_follow_a_crossfade_as_they_follow_a_picture() -> None:
+    trails = {"feedback.amount": 1.0, "feedback.trail": 0.3, "feedback.middle": 1.0}
+    mean = last_of([{"pixels": flat(100, 100, 100)}] * 6, **trails)
+    seen = last_of([{"pixels": flat(200, 40, 0), "over": flat(0, 160, 200, side=64), "part": 0.5}] * 6, **trails)
+    assert 10 < mean[MIDDLE][0] < 60, "they are still on their way"
+    assert np.abs(seen - mean).max() <= 2
+
+
+def test_while_one_has_no_picture_the_other_is_shown(rig: Rig) -> None:
+    red, blue = flat(200, 0, 0), flat(0, 0, 200, side=64)
+    assert rig.show(None, over=blue).max() == 0, "no part of it is seen"
+    assert tuple(rig.show(None, over=blue, part=0.5)[MIDDLE]) == (0, 0, 200)
+    rig.set(**{"out.dimmer": 0.5})
+    assert tuple(rig.show(None, part=0.0)[MIDDLE]) == (0, 0, 100), "never back into the dark"
+    rig.set(**{"out.dimmer": 1.0})
+    assert tuple(rig.show(red, part=0.5)[MIDDLE]) == (100, 0, 100), "and is held where none comes"
+    assert tuple(rig.show(None, part=0.5)[MIDDLE]) == (100, 0, 100)
+    assert tuple(rig.show(None, part=1.0)[MIDDLE]) == (0, 0, 200)
+    assert tuple(rig.show(None)[MIDDLE]) == (200, 0, 0)
+    fresh = Rig()
+    for part in (0.5, 1.0):
+        assert fresh.show(None, part=part).max() == 0
+    for part in (0.5, 1.0):
+        assert tuple(fresh.show(red, part=part)[MIDDLE]) == (200, 0, 0)
+    fresh.close()
+
+
+def test_each_picture_keeps_its_own_pace(rig: Rig) -> None:
+    every, seen = 6, []
+    for index in range(every * 5):
+        slow = 200 if (index // every) % 2 else 40
+        quick = 40 + 150 * (index % 2)
+        over = flat(slow, 0, 0, side=64)
+        seen.append(rig.show(flat(0, quick, 0), over=over, over_serial=index // every, part=0.5)[MIDDLE])
+    red, green, _ = np.array(seen).T
+    rise = red[every * 3 : every * 4]
+    assert np.all(np.diff(rise) > 0) and rise[0] < 50 and abs(rise[-1] - 100) <= 1
+    assert np.abs(green - np.tile((20, 95), len(seen) // 2)).max() <= 1, "the quick one is shown at once all the same"
+
+
+def test_after_a_rest_a_picture_is_shown_at_once_even_with_a_number_it_had(rig: Rig) -> None:
+    """Another generator may have the place by then; it counts its images from the beginning."""
+    for index in range(30):
+        rig.show(flat(200, 0, 0), serial=index // 6, over=flat(0, 0, 200), over_serial=index // 6, part=0.5)
+    rig.show(None, over=flat(0, 0, 200), over_serial=5, part=1.0)
+    assert tuple(rig.show(flat(0, 200, 0), serial=4)[MIDDLE]) == (0, 200, 0)
+    assert tuple(rig.show(None, over=flat(90, 90, 0), over_serial=5, part=1.0)[MIDDLE]) == (90, 90, 0)
+
+
+@CHAINS
+def test_freeze_holds_both_pictures_and_their_parts(effects) -> None:
+    rig = Rig(effects=effects)
+    rig.set(**{"grade.grain": 0.5, "feedback.amount": 1.0, "frame.breath": 0.1})
+    for seed in range(4):
+        held = rig.show(busy(seed), over=busy(seed + 20, 64), part=0.3)
+    rig.set(**{"out.freeze": 1.0})
+    for seed, part in enumerate((0.3, 0.0, 0.6, 1.0), start=4):
+        assert np.array_equal(rig.show(busy(seed), over=busy(seed + 20, 64), part=part), held)
+    rig.set(**{"out.dimmer": 0.5})
+    assert np.abs(rig.show(busy(9), over=LARGE, part=1.0) - held / 2).max() <= 1
+    rig.set(**{"out.blackout": 1.0})
+    assert rig.show(busy(9), over=LARGE, part=1.0).max() == 0
+    rig.set(**{"out.blackout": 0.0, "out.dimmer": 1.0})
+    assert np.array_equal(rig.show(busy(10), over=LARGE, part=1.0), held)
+    rig.set(**{"out.freeze": 0.0})
+    assert not np.array_equal(rig.show(busy(11), over=LARGE, part=0.3), held)
+    assert rig.stage.warnings == ()
+    rig.close()
+
+
+@CHAINS
+def test_the_display_may_change_its_size_in_a_crossfade(effects) -> None:
+    red, blue = flat(200, 0, 0), flat(0, 0, 200, side=64)
+    rig = Rig(effects=effects)
+    rig.show(red, over=blue, part=0.5)
+    for size in ((200, 100), (64, 64)):
+        rig.display.resize(size)
+        seen = rig.show(red, over=blue, part=0.25)
+        assert seen.shape == (size[1], size[0], 3) and np.abs(seen - np.array((150, 0, 50))).max() <= 1
+    rig.set(**{"out.freeze": 1.0})
+    rig.display.resize((128, 72))
+    assert np.abs(rig.show(GREY, over=GREY, part=1.0) - np.array((150, 0, 50))).max() <= 1, "frozen, it is as it was"
+    assert rig.stage.warnings == ()
+    rig.close()
+
+
+def test_a_broken_image_of_either_is_skipped(rig: Rig) -> None:
+    red, blue, broken = flat(200, 0, 0), flat(0, 0, 200, side=64), np.zeros((8, 8, 3), np.uint8)
+    rig.show(red, over=broken, over_serial=0, part=0.5)
+    for part, level in ((0.5, 200), (1.0, 100)):
+        seen = rig.show(flat(level, 0, 0), over=broken, over_serial=0, part=part)
+        assert tuple(seen[MIDDLE]) == (level, 0, 0), "there is no other yet"
+    held = rig.show(red, serial=10, over=blue, over_serial=1, part=0.5)
+    for how in ({"over": broken, "over_serial": 2}, {"pixels": broken, "serial": 11}):
+        how = {"pixels": red, "serial": 10, "over": blue, "over_serial": 1, "part": 0.5} | how
+        assert np.array_equal(rig.show(**how), held)
+        assert np.array_equal(rig.show(**how), held)
+    assert len(rig.stage.warnings) == 1
+
+
+def test_where_the_frame_does_not_compile_pictures_are_stretched_and_mixed(write_effect, monkeypatch) -> None:
+    bad = write_effect('/*{"INPUTS": []}*/\nvoid main() { gl_FragColor = nonsense; }\n')
+    monkeypatch.setattr(compositor, "FRAME_SHADER", bad)
+    for effects in (DEFAULT_EFFECTS, ()):
+        alone, both = Rig(effects=effects), Rig(effects=effects)
+        for rig in (alone, both):
+            rig.set(**{"feedback.amount": 1.0, "feedback.trail": 0.3, "feedback.middle": 1.0})
+        for _ in range(6):
+            mean = alone.show(flat(100, 0, 100))
+            seen = both.show(flat(200, 0, 0), over=flat(0, 0, 200, side=64), part=0.5)
+        assert mean[MIDDLE][0] > 10 and np.abs(seen - mean).max() <= 2
+        alone.close()
+        both.close()
+
+
+def test_a_stage_that_closes_leaves_nothing_of_a_crossfade_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def recorded(make: Callable[..., Any]) -> Callable[..., Any]:
+        def make_and_record(*args: Any, **how: Any) -> Any:
+            made.append(make(*args, **how))
+            return made[-1]
+
+        return make_and_record
+
+    for name in ("texture", "framebuffer", "buffer", "program", "vertex_array"):
+        monkeypatch.setattr(moderngl.Context, name, recorded(getattr(moderngl.Context, name)))
+    rig = Rig()
+    for index, size in enumerate(((128, 72), (64, 64), (200, 100))):
+        rig.display.resize(size)
+        for frame in range(18):  # slower than frames, so that each fades
+            rig.show(busy(0, 16 + index), serial=frame // 3, over=busy(1, 32 - index), over_serial=frame // 4, part=0.5)
+    rig.stage.close()
+    screen = rig.display.framebuffer
+    others = [*(each for layer in rig.stage._hud._layers for each in layer), screen, *screen.color_attachments]
+    left = [each for each in made if type(each.mglo).__name__ != "InvalidObject"]
+    assert len(made) > 60 and {id(each) for each in left} == {id(each) for each in others}
+    rig.display.close()
 
 
 def test_every_default_effect_moves_its_picture_when_its_knobs_turn() -> None:

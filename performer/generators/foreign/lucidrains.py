@@ -56,7 +56,7 @@ def read_stylegan2(state: dict[str, Lazy], *, path: Path, container: str, file_b
     config, config_notes = config_beside(path)
     lr_multiplier = _setting(config, "lr_mlp", float, DEFAULT_LR_MULTIPLIER)
     blocks, channels = _check_stylegan2(tensors)
-    tensors["mapping.w_avg"] = averages.average_lucidrains_w(tensors, lr_multiplier=lr_multiplier)
+    tensors["mapping.w_avg"] = averages.average_w(tensors, lr_multiplier=lr_multiplier)
     return Draft(
         family="lucidrains",
         source=f"lucidrains stylegan2_pytorch {container}",
