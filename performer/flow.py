@@ -111,9 +111,9 @@ NOISE_MAPS = 3  # of each layer: the one it was trained with, and two that other
 
 STILL = frozen_array(np.eye(3, dtype=np.float32))
 
-# A bend of a layer group: where its features are sampled (two rows of a transform, in pictures, about the middle), then
-# gain, threshold and the part of the channels that is dropped.
-STRAIGHT = frozen_array(np.tile(np.array([1, 0, 0, 0, 1, 0, 1, 0, 0], np.float32), (GROUPS, 1)))
+# A bend of a layer group: cosine and sine of its turn, divided by its zoom; its shift right in widths and down in heights
+# of the picture; gain; threshold; and the part of the channels that is dropped.
+STRAIGHT = frozen_array(np.tile(np.array([1, 0, 0, 0, 1, 0, 0], np.float32), (GROUPS, 1)))
 UNBLENDED = frozen_array(np.zeros(1, np.float32))  # whatever the number of rows
 
 
@@ -124,7 +124,7 @@ class LatentFrame:
     ws: F32  # [num_ws, w_dim], one latent a layer, truncation already applied
     noise: F32  # [noise_layers, 3], gains of each layer's noise maps; (1, 0, 0) as trained
     transform: F32 = field(default_factory=lambda: STILL)  # [3, 3], where a movable input is sampled
-    bends: F32 = field(default_factory=lambda: STRAIGHT)  # [3 layer groups, 9], see `STRAIGHT`
+    bends: F32 = field(default_factory=lambda: STRAIGHT)  # [3 layer groups, 7], see `STRAIGHT`
     blend: F32 = field(default_factory=lambda: UNBLENDED)  # [num_ws], how much of its partner each layer is, 0..1
     partner: "LatentFrame | None" = None  # what a partner that is no sibling draws; None where it is not seen
 

@@ -325,10 +325,10 @@ def bend_params() -> tuple[Param, ...]:
 
 
 def bend_row(knobs: Sequence[float]) -> F32:
-    """A layer group's row of `LatentFrame.bends` [9] from the values of `BEND_KNOBS`."""
+    """A layer group's row of `LatentFrame.bends` [7] from the values of `BEND_KNOBS`."""
     x, y, turns, zoom, *rest = knobs
-    moved = input_transform(x=x, y=y, turns=turns, zoom=zoom)[:2].ravel()
-    return np.array([*moved, *rest], np.float32)
+    turn = 2 * math.pi * turns
+    return np.array([math.cos(turn) / zoom, math.sin(turn) / zoom, x, y, *rest], np.float32)
 
 
 def input_transform(*, x: float, y: float, turns: float, zoom: float) -> F32:

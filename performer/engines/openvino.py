@@ -7,7 +7,7 @@ Owns: the compiled models and three inference requests of each, so that a pictur
 import importlib.util
 import threading
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from performer.engines import cache
 from performer.engines.engine import Availability, Engine, EngineError, Form, Progress
 from performer.flow import Image, LatentFrame
 from performer.generators.checkpoint import Checkpoint, CheckpointError
+
+if TYPE_CHECKING:
+    from performer.generators.network import PictureNetwork
 
 REQUESTS = 3  # one runs, one holds the newest picture, and one the picture that the stage may still be reading
 HINTS = {
@@ -168,13 +171,20 @@ def converted(
 ) -> Any:
     """The species, or what lies between two, as an OpenVINO graph; with `signal`, its output before quantisation."""
     progress("loading PyTorch, once, to build the engine")
-    import openvino
-
     from performer.generators import network
 
     module = network.build(checkpoint, sibling)
     names = [each.provenance.name for each in (checkpoint, sibling) if each is not None]
     progress(f"building the engine for {' and '.join(names)}")
+    return graph_of(module, signal=signal)
+
+
+def graph_of(module: "PictureNetwork", *, signal: bool = False) -> Any:
+    """A network as an OpenVINO graph, its inputs named as in `LatentFrame`; with `signal`, before quantisation."""
+    import openvino
+
+    from performer.generators import network
+
     example = module.examples()
     with warnings.catch_warnings():  # the tracer warns of constants, which these are meant to be, and of its own age
         warnings.simplefilter("ignore")

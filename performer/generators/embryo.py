@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from performer.flow import F32, F64
+from performer.flow import F32, F64, NOISE_MAPS
 from performer.generators import light
 from performer.generators.checkpoint import Checkpoint, Provenance, save
 from performer.generators.mapping import LEARNING_RATE_FACTOR, Mapping
@@ -224,7 +224,8 @@ def checkpoint_of(weights: dict[str, np.ndarray]) -> Checkpoint:
 
 def _mapped(weights: dict[str, np.ndarray], rng: np.random.Generator, count: int = 2048) -> F32:
     mapping = Mapping(checkpoint_of(weights))
-    return mapping.w_from_z(rng.standard_normal((count, Z_DIM)).astype(np.float32))
+    # One by one: a product with many rows rounds differently, and the file is to come out the same, bit for bit.
+    return np.stack([mapping.w_from_z(z) for z in rng.standard_normal((count, Z_DIM)).astype(np.float32)])
 
 
 def _affine(weights: dict[str, np.ndarray], prefix: str, taken: Places, latents: _Latents, channels: int) -> F64:
@@ -303,7 +304,7 @@ def _woven(weaver: _Weaver, latents: _Latents, rng: np.random.Generator, w: F32)
         conv.load_state_dict(
             {key: torch.from_numpy(np.asarray(weights[f"{prefix}.{key}"], np.float32)) for key in conv.state_dict()}
         )
-        linear = conv.before_activation(x, ws, torch.tensor(1.0))
+        linear = conv.before_activation(x, ws, torch.eye(1, NOISE_MAPS)[0])
         for at in measured:
             # Rounded, so that machines which add in another order still write the same file.
             plasm = linear[..., at.start]

@@ -36,7 +36,9 @@ def to_onnx(network: PictureNetwork) -> bytes:
     """
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        raise Refused(f"{' and '.join(missing)} not installed; this engine needs them: pip install {' '.join(PACKAGES)}")
+        raise Refused(
+            f"{' and '.join(missing)} not installed; this engine needs them: pip install {' '.join(PACKAGES)}"
+        )
     examples = network.examples()
     with _quiet(), torch.no_grad():
         traced = torch.export.export(network, examples).module()
@@ -95,5 +97,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-
-

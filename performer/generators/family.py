@@ -9,7 +9,7 @@ To add one, write one file here with
 The network may have
 
 - `takes_transform = True`, where its input can be moved; `forward` then takes `transform=` [3, 3] too;
-- `bends`, an `nn.ModuleDict` of `ops.Bend`; where that is not empty, `forward` takes `bends=` [3, 9];
+- `bends`, an `nn.ModuleDict` of `ops.Bend`; where that is not empty, `forward` takes `bends=` [3, 7];
 - `row_of(tensor) -> int`, the row of ws to whose layer a tensor of its state belongs, for blending with a sibling layer
   by layer; without it all layers blend alike;
 - `forward_rgba`, with the same arguments as `forward`, `-> [N, H, W, 4]`: the same picture channels-last with alpha 1,

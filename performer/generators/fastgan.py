@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, Sizes
-from performer.generators.ops import Bend, bent_planes, clamped, drawn_noise, mixed_noise
+from performer.generators.ops import Bend, bent_planes, channels_last, clamped, drawn_noise, mixed_noise
 from performer.generators.weights import Weights
 
 NAME = "fastgan"
@@ -157,14 +157,14 @@ class FastGan(nn.Module):
         ws: Tensor,  # z, and the label in the second row where there is one, [N, num_ws, w_dim].
         noise: Tensor,  # [noise_layers, 3]
         *,
-        bends: Tensor | None = None,  # [3, 9]
+        bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3, R, R]
         z = ws[:, 0, : self.z_dim]
         label = ws[:, 1, : self.classes] if self.classes else None
         if self.normalise_z:
             z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
         x = glu((z @ self.first).reshape(-1, self.first_shift.shape[0], FIRST_PX, FIRST_PX) + self.first_shift)
-        x = bent_planes(x.to(self.head.dtype), bends, self.bends, 0)
+        x = bent_planes(channels_last(x.to(self.head.dtype)), bends, self.bends, 0)
         pictures = [x]  # 4, 8, 16 … px
         layer = 0
         for index, block in enumerate(self.blocks):

@@ -57,7 +57,7 @@ class Light(nn.Module):
         ws: Tensor,  # [N, num_ws, w_dim]
         noise: Tensor,  # [noise_layers, 3]
         *,
-        bends: Tensor | None = None,  # [3, 9]
+        bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3, R, R]
         x = self.head(self._trunk(ws, noise, bends), ws[:, -1])
         return F.pixel_shuffle(x.permute(0, 3, 1, 2), SHUFFLE)
@@ -67,7 +67,7 @@ class Light(nn.Module):
         ws: Tensor,  # [N, num_ws, w_dim]
         noise: Tensor,  # [noise_layers, 3]
         *,
-        bends: Tensor | None = None,  # [3, 9]
+        bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, R, R, 4]
         """The same picture channels-last, with an opaque alpha of 1.
 
@@ -89,7 +89,7 @@ class Light(nn.Module):
         return {"const": 0, "head": len(self.convs)}.get(part[0], int(part[1]) if part[0] == "convs" else 0)
 
     def _trunk(self, ws: Tensor, noise: Tensor, bends: Tensor | None) -> Tensor:  # [N, R/2, R/2, C]
-        x = self.const.permute(1, 2, 0)[None].expand(ws.shape[0], -1, -1, -1)
+        x = self.const.permute(1, 2, 0).contiguous()[None].expand(ws.shape[0], -1, -1, -1)
         for row, conv in enumerate(self.convs):
             x = bent(conv(x, ws[:, row], noise[row]), bends, self.bends, row)
         return x

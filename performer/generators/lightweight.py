@@ -20,7 +20,7 @@ from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, Sizes
 from performer.generators.fastgan import FIRST_PX, Norm, batch_norm, glu, level_bends, register_noise
 from performer.generators.lucidrains import blurred
-from performer.generators.ops import bent_planes, clamped, mixed_noise
+from performer.generators.ops import bent_planes, channels_last, clamped, mixed_noise
 from performer.generators.weights import Weights
 
 NAME = "lightweight"
@@ -97,10 +97,10 @@ class Lightweight(nn.Module):
         ws: Tensor,  # z in its one row, [N, 1, z_dim].
         noise: Tensor,  # [noise_layers, 3]
         *,
-        bends: Tensor | None = None,  # [3, 9]
+        bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3 or 4, R, R]
         x = glu((ws[:, 0] @ self.first).reshape(-1, self.first_shift.shape[0], FIRST_PX, FIRST_PX) + self.first_shift)
-        x = bent_planes(F.normalize(x, dim=1).to(self.head.dtype), bends, self.bends, 0)
+        x = bent_planes(channels_last(F.normalize(x, dim=1).to(self.head.dtype)), bends, self.bends, 0)
         for layer, block in enumerate(self.blocks):
             x = block(x, mixed_noise(getattr(self, f"noise_{layer}"), noise[layer]))
             x = bent_planes(x, bends, self.bends, layer + 1)

@@ -20,7 +20,17 @@ from torch import Tensor, nn
 from performer.flow import F32, NOISE_MAPS
 from performer.generators.checkpoint import Checkpoint, Sizes
 from performer.generators.fastgan import NOISE_SEED
-from performer.generators.ops import LEAK, Guarded, bends_of, bent_planes, clamped, demodulation, guarded, mixed_noise
+from performer.generators.ops import (
+    LEAK,
+    Guarded,
+    bends_of,
+    bent_planes,
+    channels_last,
+    clamped,
+    demodulation,
+    guarded,
+    mixed_noise,
+)
 from performer.generators.weights import Weights
 
 NAME = "lucidrains"
@@ -102,10 +112,10 @@ class Lucidrains(nn.Module):
         ws: Tensor,  # [N, num_ws, w_dim]
         noise: Tensor,  # [noise_layers, 3]
         *,
-        bends: Tensor | None = None,  # [3, 9]
+        bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3 or 4, R, R]
         middle = torch.sqrt(noise.square().sum(dim=1)) * 0.5  # [noise_layers]
-        x = self.const.expand(ws.shape[0], -1, -1, -1)
+        x = channels_last(self.const).expand(ws.shape[0], -1, -1, -1)
         image: Tensor | None = None
         for block, to_rgb in enumerate(self.rgbs):
             w = ws[:, block]

@@ -21,7 +21,7 @@ class PictureNetwork(nn.Module):
     """Latents to a picture, u8 [H, W, 4] sRGB with alpha 255.
 
     `inputs` names what it takes, in order, as fields of `LatentFrame`: `ws` [1, num_ws, w_dim]; `noise`
-    [noise_layers, 3], where the generator has noise; `transform` [3, 3], where its input can be moved; `bends` [3, 9],
+    [noise_layers, 3], where the generator has noise; `transform` [3, 3], where its input can be moved; `bends` [3, 7],
     where it can be bent; `blend` [num_ws], where it is two siblings in one.
 
     -1..1 maps to bytes as x * 127.5 + 128, rounded down, as StyleGAN's own samplers do.
@@ -151,7 +151,9 @@ def halve(generator: nn.Module, sibling: nn.Module | None = None) -> None:
                 tensor.data = tensor.data.half()
                 if not tensor.isfinite().all():
                     where = f"{path}.{name}".lstrip(".")
-                    raise ValueError(f"tensor {where} has numbers beyond half precision; expected {LARGEST_HALF:g} at most")
+                    raise ValueError(
+                        f"tensor {where} has numbers beyond half precision; expected {LARGEST_HALF:g} at most"
+                    )
             found = True
     if not found:
         raise ValueError("this family has no form in half precision; expected full precision")

@@ -75,9 +75,9 @@ class StyleGan2(nn.Module):
         ws: Tensor,  # [N, num_ws, w_dim]
         noise: Tensor,  # [noise_layers, 3]
         *,
-        bends: Tensor | None = None,  # [3, 9]
+        bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3 or 4, H, W]
-        x = self.const.permute(1, 2, 0)[None].expand(ws.shape[0], -1, -1, -1)
+        x = self.const.permute(1, 2, 0).contiguous()[None].expand(ws.shape[0], -1, -1, -1)
         x = bent(self.convs[0](x, ws[:, 0], noise[0]), bends, self.bends, 0)
         summed = self.architecture == "skip"
         image = self.rgbs[0](x, ws[:, 1]).permute(0, 3, 1, 2) if summed else x

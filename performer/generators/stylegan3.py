@@ -27,6 +27,7 @@ from performer.generators.ops import (
     Guarded,
     bends_of,
     bent_planes,
+    channels_last,
     clamped,
     demodulation,
     guarded,
@@ -195,9 +196,9 @@ class StyleGan3(nn.Module):
         noise: Tensor,  # [0]; this family has none
         *,
         transform: Tensor,  # [3, 3], the inverse of how the picture is moved; identity leaves it
-        bends: Tensor | None = None,  # [3, 9]
+        bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3, R, R]
-        x = bent_planes(self.input(ws[:, 0], transform), bends, self.bends, 0)
+        x = bent_planes(channels_last(self.input(ws[:, 0], transform)), bends, self.bends, 0)
         for index, layer in enumerate(self.layers):
             x = bent_planes(layer(x, ws[:, index + 1]), bends, self.bends, index + 1)
         return x * self.output_scale

@@ -8,7 +8,7 @@ import pytest
 
 from performer import setlist as setlists
 from performer.audio.features import feature_names
-from performer.choreography.motion import motion_params
+from performer.choreography.motion import bend_params, motion_params
 from performer.choreography.routes import CURVES, MODES
 from performer.cli import Play
 from performer.params import Kind, base_params
@@ -17,7 +17,7 @@ from performer.stage.keys import KEYS, WINDOW_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PARAMS = [*base_params(), *motion_params(), *stage_params(), *effect_params()[0]]
+PARAMS = [*base_params(), *motion_params(), *bend_params(), *stage_params(), *effect_params()[0]]
 
 
 def text_of(name: str) -> str:
