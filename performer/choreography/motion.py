@@ -97,7 +97,7 @@ class Anatomy:
 
     def _between(self, seed: int, terms: Terms, blend: np.float32) -> tuple[F32, F32]:
         assert self.partner is not None and self.w_between is not None
-        w_avg = self.w_avg * (1 - blend) + self.partner.w_avg * blend
+        w_avg = np.asarray(self.w_avg * (1 - blend) + self.partner.w_avg * blend, np.float32)
         offsets = np.zeros((len(GROUPS), self.w_dim), np.float32)
         keys = list(dict.fromkeys(key for _, key, _ in terms))
         if keys:

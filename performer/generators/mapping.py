@@ -131,7 +131,7 @@ def mapping_layers(tensors: dict[str, F32], *, lr_multiplier: float | None) -> t
 
 
 def _between(first: F32, second: F32, part: float) -> F32:
-    return first * np.float32(1 - part) + second * np.float32(part)
+    return np.asarray(first * np.float32(1 - part) + second * np.float32(part), np.float32)
 
 
 def _unit(x: F32) -> F32:

@@ -314,7 +314,7 @@ def warped(
     rows = x.flatten(1, 2)
 
     def at(y: Tensor, x: Tensor) -> Tensor:
-        return rows[:, (y * width + x).flatten().to(torch.int64)]
+        return rows.index_select(1, (y * width + x).flatten().to(torch.int64))
 
     upper = at(top, left) * (1 - part_x) + at(top, right) * part_x
     lower = at(bottom, left) * (1 - part_x) + at(bottom, right) * part_x

@@ -1,0 +1,169 @@
+"""ONNX: the same picture from a graph, in single and in half precision. Run by ONNX Runtime."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+import torch
+
+from performer.choreography.motion import bend_row, input_transform
+from performer.engines.openvino import HINTS
+from performer.generators import export, network
+from performer.generators.checkpoint import Checkpoint, CheckpointError
+from performer.generators.export import OUTPUT, to_onnx
+from performer.generators.network import PictureNetwork
+from performer.refusal import Refused
+from tests.generators import test_small_families as small
+from tests.generators.latents import sibling_of
+from tests.generators.test_parity import reference
+
+LEAST_PSNR_DB = 45.0
+FAMILIES = {
+    "fastgan": ("fastgan", "fastgan_256", {"module.": ""}),
+    "projected": ("projected", "pg_fastgan_lite_cond_256", {}),
+    "lucidrains": ("lucidrains", "lucid_sg2_32", {"GE.": "synthesis.", "SE.": "mapping."}),
+    "lightweight": ("lightweight", "lwgan_64_fca", {"GE.": ""}),
+}
+
+
+def species(name: str, request: pytest.FixtureRequest) -> Checkpoint:
+    if name == "embryo":
+        return request.getfixturevalue("embryo")
+    if name not in FAMILIES:
+        return reference(name)[0]
+    found = small.reference(*FAMILIES[name])[0]
+    if name == "lightweight":  # without its alpha, which leaves nothing to see of most animals
+        opaque = {key: found.tensors[key][:3] for key in ("out_conv.weight", "out_conv.bias")}
+        found = replace(found, tensors=found.tensors | opaque)
+    return found
+
+
+def latents(net: PictureNetwork, checkpoint: Checkpoint) -> list[dict[str, torch.Tensor]]:
+    """Animals as trained, with strong noise, moved, bent, and halfway to a sibling, as far as the network takes that."""
+    at_rest = dict(zip(net.inputs, net.examples(), strict=True))
+    mean = torch.from_numpy(checkpoint.tensors.get("mapping.w_avg", np.zeros(checkpoint.sizes.w_dim, np.float32)))
+    made = []
+    for seed in range(3):
+        ws = mean + torch.randn(at_rest["ws"].shape, generator=torch.Generator().manual_seed(seed)) * 0.7
+        if checkpoint.sizes.classes:
+            ws[:, 1] = torch.eye(checkpoint.sizes.w_dim)[seed]
+        made.append(at_rest | {"ws": ws})
+    if "noise" in at_rest:
+        made.append(made[0] | {"noise": torch.randn(at_rest["noise"].shape) * 4})
+    if "transform" in at_rest:
+        made.append(made[0] | {"transform": torch.from_numpy(input_transform(x=0.2, y=-0.1, turns=0.1, zoom=1.3))})
+    bend = bend_row([0.15, -0.1, 0.05, 1.2, 1.1, 0.05, 0.1])
+    made.append(made[0] | {"bends": torch.from_numpy(np.stack([bend] * 3))})
+    if "blend" in at_rest:
+        made += [made[0] | {"blend": torch.full_like(at_rest["blend"], part)} for part in (0.3, 1.0)]
+    return made
+
+
+def drawn(session: onnxruntime.InferenceSession, latent: dict[str, torch.Tensor]) -> np.ndarray:
+    picture: Any = session.run([OUTPUT], {name: tensor.numpy() for name, tensor in latent.items()})[0]
+    return picture.astype(int)
+
+
+def session_of(model: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def psnr_db(picture: np.ndarray, expected: np.ndarray) -> float:
+    """Of bytes, so the peak is 255."""
+    error = np.mean((picture[..., :3] - expected[..., :3]) ** 2.0)
+    return float("inf") if error == 0 else 10 * np.log10(255**2 / error)
+
+
+@torch.inference_mode()
+def by_eager(net: PictureNetwork, latent: dict[str, torch.Tensor]) -> np.ndarray:
+    return net(*latent.values()).numpy().astype(int)
+
+
+@pytest.mark.parametrize("name", ["sg2_64", "sg3t_64", "lucidrains"])
+def test_a_graph_in_single_precision_is_the_network(name, request):
+    checkpoint = species(name, request)
+    net = network.build(checkpoint)
+    model = to_onnx(net)
+    session = session_of(model)
+    other = openvino.Core().compile_model(openvino.Core().read_model(model), "CPU", HINTS)
+    for latent in latents(net, checkpoint):
+        expected = by_eager(net, latent)
+        assert np.abs(drawn(session, latent) - expected).max() <= 1
+        theirs = other({name: tensor.numpy() for name, tensor in latent.items()})[OUTPUT]
+        assert np.abs(theirs.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["sg2_64", "sg3t_64", "sg3r_64", "embryo", *FAMILIES])
+def test_a_graph_in_half_precision_draws_the_same_to_the_eye(name, request):
+    checkpoint = species(name, request)
+    oracle, model = network.build(checkpoint), to_onnx(network.build(checkpoint, half=True))
+    session = session_of(model)
+    pictures = [(drawn(session, latent), by_eager(oracle, latent)) for latent in latents(oracle, checkpoint)]
+    assert min(psnr_db(*pair) for pair in pictures) >= LEAST_PSNR_DB
+    assert pictures[0][1][..., :3].std() > 1 and (pictures[0][1] != pictures[1][1]).any()
+    assert_typed_by_the_graph(model)
+
+
+def assert_typed_by_the_graph(model: bytes) -> None:
+    """All shapes are known, the inputs are single, and every convolution of features has half-precision weights."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), strict_mode=True, data_prop=True).graph
+    ports = [*graph.input, *graph.output, *graph.value_info]
+    assert all(dim.dim_value > 0 for port in ports for dim in port.type.tensor_type.shape.dim)
+    assert {port.type.tensor_type.elem_type for port in graph.input} == {onnx.TensorProto.FLOAT}
+    types = {port.name: port.type.tensor_type.elem_type for port in ports}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    of_pictures = [node for node in convolutions if shapes.get(node.input[1], [0])[0] in (3, 4)]  # the RGB skips
+    assert len(convolutions) > len(of_pictures)
+    for node in convolutions:
+        wanted = {onnx.TensorProto.FLOAT16} | ({onnx.TensorProto.FLOAT} if node in of_pictures else set())
+        assert types[node.input[1]] in wanted, node.name
+
+
+@pytest.mark.parametrize("name", ["sg2_64"])
+def test_a_pair_in_half_precision_is_its_siblings_and_all_between(name, request):
+    first = species(name, request)
+    second = sibling_of(first)
+    oracle, model = network.build(first, second), to_onnx(network.build(first, second, half=True))
+    session = session_of(model)
+    for latent in latents(oracle, first):
+        assert psnr_db(drawn(session, latent), by_eager(oracle, latent)) >= LEAST_PSNR_DB
+
+
+@pytest.mark.parametrize("loudness", [30.0, 170.0])
+@pytest.mark.parametrize("name", ["sg2_64", "sg3t_64"])
+def test_strong_styles_do_not_overflow_half_precision(name, loudness, request):
+    """Demodulation takes out how strong a style is; the sum before it would be far beyond 65,504."""
+    checkpoint = species(name, request)
+    tensors = {
+        key: tensor * np.float32(loudness if ".affine." in key and "torgb" not in key and "input" not in key else 1)
+        for key, tensor in checkpoint.tensors.items()
+    }
+    if name == "sg3t_64":  # its last layer is not demodulated
+        last = max((key for key in tensors if key.startswith("synthesis.L")), key=lambda k: int(k[11:].split("_")[0]))
+        for part in ("weight", "bias"):
+            key = f"{'.'.join(last.split('.')[:2])}.affine.{part}"
+            tensors[key] = checkpoint.tensors[key]
+    loud = replace(checkpoint, tensors={key: np.asarray(tensor, np.float32) for key, tensor in tensors.items()})
+    single, half = network.build(loud), network.build(loud, half=True)
+    latent = latents(single, checkpoint)[0]
+    assert psnr_db(by_eager(half, latent), by_eager(single, latent)) >= LEAST_PSNR_DB
+
+
+def test_numbers_beyond_half_precision_are_refused_by_name(stylegan2):
+    key = "synthesis.b4.const"
+    tensors = {**stylegan2.tensors, key: stylegan2.tensors[key] * np.float32(1e6)}
+    with pytest.raises(CheckpointError, match=r"tensor const has numbers beyond half precision"):
+        network.build(replace(stylegan2, tensors=tensors), half=True)
+
+
+def test_missing_packages_are_named_with_the_remedy(stylegan2, monkeypatch):
+    found = export.importlib.util.find_spec
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if "script" in name else found(name))
+    with pytest.raises(Refused, match=r"onnxscript not installed.*pip install"):
+        to_onnx(network.build(stylegan2))
