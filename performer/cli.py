@@ -194,6 +194,25 @@ class Traits:
 
 
 @dataclass(kw_only=True)
+class Export:
+    """Write a species as an ONNX graph, for other programs: its latents go in, a picture in bytes comes out."""
+
+    species: Annotated[Path, tyro.conf.Positional]
+    """A species (.safetensors)."""
+    out: Path | None = None
+    """The graph to write; by default the species' name, in this folder."""
+    partner: Path | None = None
+    """A sibling: the graph then has a blend for each layer."""
+    half: bool = False
+    """In half precision, for graphics cards."""
+
+    def run(self) -> None:
+        from performer.importing import export_species
+
+        export_species(self.species, out=self.out, partner=self.partner, half=self.half, announce=_announce)
+
+
+@dataclass(kw_only=True)
 class Doctor:
     """Look at this machine: what a show can use, what it lacks, and the remedy; exit status 1 where something fails."""
 
@@ -218,7 +237,7 @@ def main() -> None:
         handlers=[RichHandler(console=_console, show_path=False, show_time=False, markup=False)],
     )
     verb = tyro.extras.subcommand_cli_from_dict(
-        {"play": Play, "import": Import, "traits": Traits, "check": Check, "doctor": Doctor},
+        {"play": Play, "import": Import, "traits": Traits, "export": Export, "check": Check, "doctor": Doctor},
         description="performer: a trained image generator, played live like an instrument.",
     )
     try:

@@ -1,4 +1,4 @@
-"""Making species ready: other people's checkpoints become species of our own, and traits are found in them.
+"""Making species ready: other people's checkpoints become species of our own, traits are found, graphs are exported.
 
 Nothing in a foreign file is run; `performer.generators.foreign` says how it is read.
 
@@ -109,6 +109,36 @@ def find_traits(path: Path, *, count: int, announce: Callable[[str], None]) -> P
         announce(f"trait.{number:<3} {name}")
     announce(f"strip    {strip_path}: a trait a row, {', '.join(f'{step:+g}' for step in STRIP_STEPS)} deviations")
     return strip_path
+
+
+def export_species(
+    path: Path, *, out: Path | None, partner: Path | None, half: bool, announce: Callable[[str], None]
+) -> Path:
+    """Write the species at `path`, or all that lies between it and a sibling, as an ONNX graph; its path. Raises Refused."""
+    out = out or Path(f"{path.stem}.onnx")
+    if out.suffix != ".onnx":
+        raise Refused(f"--out {out}: expected a name that ends in .onnx")
+    if out.exists():
+        raise Refused(f"--out {out}: is there already, and nothing is overwritten; choose another name with --out")
+    checkpoint = species.load(path)
+    sibling = None if partner is None else species.load(partner)
+    if sibling is not None and (reason := species.stranger(checkpoint, sibling)):
+        raise Refused(f"--partner {partner}: no sibling of {path}: {reason}; expected one that was trained on from it")
+    from performer.generators import export, network  # late: they need torch
+
+    announce(f"exporting {checkpoint.provenance.name} in {'half' if half else 'single'} precision")
+    built = network.build(checkpoint, sibling, half=half)
+    graph = export.to_onnx(built)
+    partial = out.with_name(out.name + ".part")
+    try:
+        partial.write_bytes(graph)
+        partial.replace(out)
+    except OSError as error:
+        raise Refused(f"--out {out}: cannot be written ({error.strerror or error})") from None
+    announce(f"inputs   {', '.join(built.inputs)}")
+    announce(f"licence  {checkpoint.provenance.licence}")
+    announce(f"graph    {out}, {len(graph) / 1e6:.1f} MB")
+    return out
 
 
 def _sha256(path: Path) -> str:

@@ -4,16 +4,19 @@ import hashlib
 import shutil
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
 from performer import resources
 from performer import setlist as setlists
+from performer.flow import STRAIGHT
 from performer.generators import checkpoint as species
 from performer.generators import family
 from performer.importing import UNKNOWN_LICENCE, ImportOptions, import_species
 from performer.refusal import Refused
+from tests.conftest import small_stylegan2
 from tests.foreign import generators, writers
 from tests.generators.latents import noise_of
 from tests.show.program import run
@@ -122,3 +125,22 @@ def test_a_setlist_chooses_a_class(tmp_path):
         setlists.load(tmp_path / "show.toml")
     played = setlists.load(tmp_path / "show.toml", species_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
     assert played.label == 0
+
+
+def test_a_species_is_exported_and_its_graph_draws(tmp_path):
+    embryo = str(resources.CHECKPOINTS / "embryo.safetensors")
+    done = run("export", embryo, "--half", cwd=tmp_path)
+    assert done.returncode == 0 and "inputs   ws, noise, bends" in done.stdout, done.stdout
+    session = onnxruntime.InferenceSession(tmp_path / "embryo.onnx", providers=["CPUExecutionProvider"])
+    latent = {port.name: np.zeros(port.shape, np.float32) for port in session.get_inputs()}
+    latent["bends"][:] = STRAIGHT
+    picture = session.run(["picture"], latent)[0]
+    assert picture.shape == (256, 256, 4) and picture[..., :3].std() > 5
+    done = run("export", embryo, cwd=tmp_path)
+    assert done.returncode == 2 and "embryo.onnx: is there already" in done.stdout
+    done = run("export", embryo, "--out", "x.pt", cwd=tmp_path)
+    assert done.returncode == 2 and "expected a name that ends in .onnx" in done.stdout
+    species.write(tmp_path / "small.safetensors", small_stylegan2())
+    done = run("export", embryo, "--partner", "small.safetensors", "--out", "x.onnx", cwd=tmp_path)
+    assert done.returncode == 2 and "light and stylegan2 are different families" in done.stdout
+    assert not (tmp_path / "x.onnx").exists()

@@ -8,7 +8,9 @@ import pytest
 from performer import resources
 from performer import setlist as setlists
 from performer.choreography.plan import Length
+from performer.generators import checkpoint as species
 from performer.setlist import SetlistError
+from tests.conftest import small_stylegan2
 
 GOOD = """
 schema = 1
@@ -99,6 +101,7 @@ def test_bundled_music_has_its_licence():
     [
         (("fade =", "fede ="), r"cue[0].fede: unknown key (did you mean 'fade'?)"),
         (('species = "embryo"', 'species = "embrio"'), r"species: 'embrio' not found; expected a .safetensors file or one of: embryo"),
+        (("seed = 4", 'seed = 4\npartner = "butterfly"'), r"partner: 'butterfly' not found; expected a .safetensors file"),
         (("[params]", "[paramz]"), r"paramz: unknown key (did you mean 'params'?)"),
         (('"walk.speed" = 0.25', '"walk.sped" = 0.25'), r"params.walk.sped: no such parameter (did you mean 'walk.speed'?)"),
         (('"walk.speed" = 0.25', '"walk.speed" = 99'), r"params.walk.speed: 99; expected 0 to 4 hz"),
@@ -132,6 +135,22 @@ def test_what_is_wrong_is_named_with_its_place_and_remedy(tmp_path, change, expe
 def test_all_problems_are_told_at_once(tmp_path):
     text = GOOD.replace('"walk.speed" = 0.25', '"walk.sped" = 0.25').replace("embryo", "embrio").replace("2 bars", "x")
     assert len(refusal(tmp_path, text).splitlines()) == 3
+
+
+def test_partners_are_siblings_or_strangers_with_a_reason(tmp_path):
+    species.write(tmp_path / "small.safetensors", small_stylegan2())
+    path = tmp_path / "show.toml"
+    for partner, stranger in (("embryo", ""), ("small", "light and stylegan2 are different families")):
+        path.write_text(GOOD.replace("seed = 4", f'seed = 4\npartner = "{partner}"'))
+        show = setlists.load(path)
+        assert show.stranger == stranger and show.partner is not None
+        anatomy = show.plan().anatomy
+        assert (anatomy.w_between is None) == bool(stranger)
+        assert anatomy.partner.z_dim == show.partner.sizes.z_dim
+    instead = setlists.load(path, partner_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
+    assert instead.partner.family == "light" and instead.stranger == ""
+    path.write_text(GOOD)
+    assert setlists.load(path).partner is None
 
 
 def test_a_truncated_species_is_refused(tmp_path):

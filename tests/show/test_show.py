@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,16 @@ from performer import setlist as setlists
 from performer.audio.features import analyse, column
 from performer.audio.source import decode
 from performer.flow import Tick
+from performer.generators import checkpoint as species
+from performer.generators.checkpoint import Checkpoint
+from performer.generators.embryo import checkpoint_of as made_of
+from performer.generators.embryo import tensors as tensors_of
 from performer.params import Controls
+from performer.play import PlayOptions, prepare
+from performer.show import Show
+from tests.conftest import small_stylegan2
 from tests.show.conftest import play_until
+from tests.show.program import free_port
 
 
 @pytest.fixture
@@ -107,3 +116,78 @@ def test_two_runs_of_one_recorded_sound_are_equal_bit_for_bit(setlist):
         runs.append(np.array(latents))
     assert (runs[0] == runs[1]).all()
     assert np.abs(np.diff(runs[0], axis=0)).max() > 0.05, "nothing moved"
+
+
+PAIR = """
+schema = 1
+name = "Pair"
+species = "first"
+partner = "second"
+shaders = []
+[audio]
+source = "tone"
+[params]
+walk.speed = 0
+breathe.depth = 0
+[[cue]]
+id = "first"
+[[cue]]
+id = "second"
+fade = 0.6
+params = { blend.coarse = 1, blend.middle = 1, blend.fine = 1 }
+"""
+
+
+def partners(tmp_path, first: Checkpoint, second: Checkpoint) -> PlayOptions:
+    """A show of two species that stand still in two cues; the second is all the partner's."""
+    for name, checkpoint in (("first", first), ("second", second)):
+        species.write(tmp_path / f"{name}.safetensors", checkpoint)
+    (tmp_path / "pair.toml").write_text(PAIR)
+    path = str(tmp_path / "pair.toml")
+    return PlayOptions(setlist=path, headless=True, size_px=(160, 90), osc_host="127.0.0.1", osc_port=free_port())
+
+
+def seconds_of(show: Show, seconds: float) -> list[np.ndarray]:
+    """The pictures of the next frames."""
+    end_s, pictures = show.clock.now_s() + seconds, []
+    while show.clock.now_s() < end_s:
+        show.frame()
+        pictures.append(show.stage.read_pixels()[..., :3].astype(int))
+    return pictures
+
+
+def alone(options: PlayOptions, tmp_path) -> tuple[np.ndarray, np.ndarray]:
+    """The second cue with the second species alone: (the engine's picture, the screen)."""
+    text = PAIR.replace('species = "first"\npartner', "species")
+    (tmp_path / "alone.toml").write_text(text)
+    show = prepare(replace(options, setlist=str(tmp_path / "alone.toml"), cue="second"), announce=lambda text: None)
+    try:
+        screen = seconds_of(show, 1.0)[-1]
+        return show.host.latest().pixels.copy(), screen
+    finally:
+        show.close()
+
+
+@pytest.mark.parametrize("kind", ["siblings", "strangers"])
+def test_one_species_becomes_another_without_a_jump_and_is_then_all_the_other(kind, tmp_path, embryo):
+    second = made_of(tensors_of(seed=24)) if kind == "siblings" else small_stylegan2(resolution=64)
+    options, said = partners(tmp_path, embryo, second), []
+    show = prepare(options, announce=said.append)
+    try:
+        (line,) = [text for text in said if text.startswith("partner")]
+        expected = {"siblings": "a sibling, crossbred layer by layer", "strangers": "light and stylegan2 are different"}
+        assert expected[kind] in line
+        assert (show.over is None) == (kind == "siblings")
+        before = seconds_of(show, 1.0)
+        SimpleUDPClient("127.0.0.1", show.hands.port).send_message("/perf/cue/go", [])
+        way = seconds_of(show, 1.6)
+        drawn = (show.over or show.host).latest().pixels.copy()
+    finally:
+        show.close()
+    far = np.abs(way[-1] - before[-1]).mean()
+    assert far > 2
+    steps = [np.abs(b - a).mean() for a, b in zip(way, way[1:], strict=False)]
+    assert max(steps) < far / 3, "a jump"
+    expected, screen = alone(options, tmp_path)
+    assert (drawn == expected).all()
+    assert np.abs(way[-1] - screen).mean() < far / 10  # the stage moves with time
