@@ -131,17 +131,17 @@ class Show:
         draw_s = self._next_draw_s()
         self.clock.sleep_until(draw_s - self._infer.typical_s)
 
-        image, params, tick = self._image_and_params(draw_s)
+        image, over, params, tick = self._images_and_params(draw_s)
         hud = self._hud_state() if self.is_hud_shown else None
-        over = self.over.latest() if self.over is not None else None
         frame = self.stage.show(image, params, tick, hud=hud, over=over, part=self._part)
         self._presented_s = self.clock.now_s()
 
         self._draw.took((frame.spent_ms["stage"] if self._paced_by_display else sum_of(frame)) / 1e3)
-        interval_s = self.meter.displayed(at_s=self._presented_s, images=self.host.images)
+        images = sum(host.images for host in (self.host, self.over) if host is not None)
+        interval_s = self.meter.displayed(at_s=self._presented_s, images=images)
         if interval_s is not None and self.frame_intervals_s is not None:
             self.frame_intervals_s.append(interval_s)
-        self.light.shown(image, at_s=self._presented_s)
+        self.light.shown(over if self._part >= 1.0 else image, at_s=self._presented_s)
         frame.spent_ms["choreography"] = self._choreography_ms
         frame.spent_ms["engine"] = self.host.infer_ms
         for output in self.outputs:
@@ -149,8 +149,8 @@ class Show:
         self._watch()
         return frame
 
-    def _image_and_params(self, draw_s: float) -> tuple[Image | None, Params, Tick]:
-        """What there is to draw at `draw_s`: the frame read aloud."""
+    def _images_and_params(self, draw_s: float) -> tuple[Image | None, Image | None, Params, Tick]:
+        """What there is to draw at `draw_s`, of the species and of a stranger: the frame read aloud."""
         begun_s = self.clock.now_s()
         keys, actions = events_of(
             self.display.poll(), controls=self._controls, table=self.table, at_s=self.clock.now_s()
@@ -169,10 +169,11 @@ class Show:
             self.notices.say(f"a frame's choreography failed: {error!r}", at_s=self.clock.now_s(), severe=True)
         self._choreography_ms = (self.clock.now_s() - begun_s) * 1e3
         self.clock.sleep_until(draw_s)
-        image = self.host.latest()
-        if image is not None:
-            self._infer.took(min(image.ready_s - image.submitted_s, self._pace.period_s) + 0.002)
-        return image, self._params, tick
+        image, over = self.host.latest(), self.over.latest() if self.over is not None else None
+        awaited = over if self._part >= 1.0 else image
+        if awaited is not None:
+            self._infer.took(min(awaited.ready_s - awaited.submitted_s, self._pace.period_s) + 0.002)
+        return image, over, self._params, tick
 
     def _submit(self, latent: LatentFrame) -> None:
         """Hand a latent to the engines whose pictures are seen."""

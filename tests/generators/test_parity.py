@@ -78,8 +78,11 @@ def test_mapping():
     checkpoint, arrays = reference("sg3t_64")
     mapping = Mapping(checkpoint)
     assert off(np.stack([mapping.w_from_z(z) for z in arrays["z"]]), arrays["w"]) <= TOLERANCE
-    truncated = mapping.w_avg + np.float32(0.7) * (arrays["w"] - mapping.w_avg)
-    assert off(np.repeat(truncated[:, None], 16, 1), arrays["ws_psi07"]) <= TOLERANCE
+    for w, ws in zip(arrays["w"], arrays["ws_psi07"], strict=True):
+        assert off(mapping.ws_from_w(w, psi=0.7), ws) <= TOLERANCE
+        assert off(mapping.ws_from_w(np.repeat(w[None], 16, axis=0), psi=0.7), ws) <= TOLERANCE  # W+
+        cut = mapping.ws_from_w(w, psi=0.7, cutoff=3)
+        assert off(cut[:3], ws[:3]) <= TOLERANCE and (cut[3:] == w).all()
 
 
 @pytest.mark.parametrize("name", ["sg3t_64", "sg3r_64"])
