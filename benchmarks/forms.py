@@ -62,8 +62,10 @@ def inputs_of(picture: PictureNetwork) -> list[torch.Tensor]:
 
 
 def eager(picture: PictureNetwork) -> Callable[[], None]:
-    """One image in PyTorch."""
-    inputs = inputs_of(picture)
+    """One image in PyTorch, without bends where they are at rest, as the engine does."""
+    inputs = [
+        None if name == "bends" else tensor for name, tensor in zip(picture.inputs, inputs_of(picture), strict=True)
+    ]
 
     def run() -> None:
         with torch.inference_mode():

@@ -8,7 +8,7 @@ from typing import Any
 
 from performer.clock import Clock
 from performer.engines.engine import Availability, EngineError, Form, Progress, SlotEngine
-from performer.flow import U8, LatentFrame
+from performer.flow import STRAIGHT, U8, LatentFrame
 from performer.generators.checkpoint import Checkpoint, CheckpointError
 
 
@@ -51,8 +51,12 @@ class EagerEngine(SlotEngine):
 
         # Latents are read-only arrays; torch wants writable ones, and the copy is small.
         network = self._networks[Form.of(latent) if len(self._networks) > 1 else Form.FIRST]
-        given = {name: torch.tensor(getattr(latent, name), device=self._device) for name in network.inputs}
+        given: dict[str, Any] = {
+            name: torch.tensor(getattr(latent, name), device=self._device) for name in network.inputs
+        }
         given["ws"] = given["ws"][None]
+        if "bends" in given and latent.bends is STRAIGHT:
+            given["bends"] = None  # the same to the bit, without the forty small steps of each bend
         with torch.inference_mode():
             torch.from_numpy(out).copy_(network(*given.values()))
 

@@ -7,6 +7,7 @@ Thread: whoever calls.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +35,12 @@ class PictureNetwork(nn.Module):
         self.blended = None if sibling is None else Blended(generator, sibling)
         self.inputs = tuple(self._examples())
 
-    def forward(self, *latent: Tensor) -> Tensor:
+    def forward(self, *latent: Tensor | None) -> Tensor:
         return (self.signal(*latent) * 127.5 + 128.0).clamp(0.0, 255.0).to(torch.uint8)
 
-    def signal(self, *latent: Tensor) -> Tensor:  # [H, W, 4]
-        """The same before quantisation, in about -1..1."""
-        given = dict(zip(self.inputs, latent, strict=True))
+    def signal(self, *latent: Tensor | None) -> Tensor:  # [H, W, 4]
+        """The same before quantisation, in about -1..1. None for `bends` leaves them out; they change nothing at rest."""
+        given: dict[str, Any] = dict(zip(self.inputs, latent, strict=True))
         ws, noise, blend = given.pop("ws"), given.pop("noise", None), given.pop("blend", None)
         if noise is None:
             noise = ws.new_zeros(0, NOISE_MAPS)
@@ -120,7 +121,7 @@ class Blended(nn.Module):
                 delattr(module, name)
 
 
-def rgba(generator: nn.Module, ws: Tensor, noise: Tensor, more: dict[str, Tensor]) -> Tensor:  # [N, H, W, 4]
+def rgba(generator: nn.Module, ws: Tensor, noise: Tensor, more: dict[str, Any]) -> Tensor:  # [N, H, W, 4]
     """The picture channels-last with alpha 1, by the family's own fast form where it has one."""
     fast = getattr(generator, "forward_rgba", None)
     if fast is not None:
