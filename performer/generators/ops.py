@@ -306,49 +306,54 @@ def warped(
     `warped_reference` is that sampler.
     """
     _, height, width, channels = x.shape
-    across, down = places_of(x, move, margin_px=margin_px)
-    across, down = mirrored(across, width), mirrored(down, height)
-    left, top = torch.floor(across), torch.floor(down)
-    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
-    part_x, part_y = (across - left).reshape(-1, 1).to(x.dtype), (down - top).reshape(-1, 1).to(x.dtype)
-    rows = x.flatten(1, 2)
-
-    def at(y: Tensor, x: Tensor) -> Tensor:
-        return rows.index_select(1, (y * width + x).flatten().to(torch.int64))
-
-    upper = at(top, left) * (1 - part_x) + at(top, right) * part_x
-    lower = at(bottom, left) * (1 - part_x) + at(bottom, right) * part_x
-    return (upper * (1 - part_y) + lower * part_y).reshape(-1, height, width, channels)
+    last = torch.tensor([[width - 1], [height - 1]], dtype=move.dtype, device=x.device)
+    places = mirrored(places_of(x, move, margin_px=margin_px), last + 1)
+    before = torch.floor(places)
+    part = (places - before).to(x.dtype)[:, :, None]  # [2, H * W, 1]
+    left, top = before.to(torch.int64)
+    right, bottom = torch.minimum(before + 1, last).to(torch.int64)
+    upper_rows, lower_rows, rows = top * width, bottom * width, x.flatten(1, 2)
+    upper = rows.index_select(1, upper_rows + left) * (1 - part[0]) + rows.index_select(1, upper_rows + right) * part[0]
+    lower = rows.index_select(1, lower_rows + left) * (1 - part[0]) + rows.index_select(1, lower_rows + right) * part[0]
+    return (upper * (1 - part[1]) + lower * part[1]).reshape(-1, height, width, channels)
 
 
 def warped_reference(x: Tensor, move: Tensor, *, margin_px: int = 0) -> Tensor:
     """`warped` by torch's grid sampler."""
     _, height, width, _ = x.shape
-    across, down = places_of(x, move, margin_px=margin_px)
+    across, down = places_of(x, move, margin_px=margin_px).reshape(2, height, width)
     grid = torch.stack([(across + 0.5) / width * 2 - 1, (down + 0.5) / height * 2 - 1], dim=-1)
     grid = grid[None].expand(len(x), -1, -1, -1)
     planes = F.grid_sample(x.permute(0, 3, 1, 2), grid, padding_mode="reflection", align_corners=False)
     return planes.permute(0, 2, 3, 1)
 
 
-def places_of(x: Tensor, move: Tensor, *, margin_px: int) -> tuple[Tensor, Tensor]:  # [H, W] each, in samples
-    """Where `warped` samples its features: (across, down), whole numbers in the middle of a sample."""
+def places_of(x: Tensor, move: Tensor, *, margin_px: int) -> Tensor:  # [2, H * W], in samples
+    """Where `warped` samples its features, across and down; whole numbers in the middle of a sample.
+
+    Both axes in one tensor: a compiled graph pays for every step, however small.
+    """
     _, height, width, _ = x.shape
     # In the dtype of the move: half precision has no whole numbers above 2048.
-    across = (torch.arange(width, dtype=move.dtype, device=x.device) + 0.5 - width / 2)[None, :]
-    down = (torch.arange(height, dtype=move.dtype, device=x.device) + 0.5 - height / 2)[:, None]
-    across = across - move[2] * (width - 2 * margin_px)
-    down = down - move[3] * (height - 2 * margin_px)
-    back_x, back_y = across * move[0] + down * move[1], down * move[0] - across * move[1]
-    return back_x + (width / 2 - 0.5), back_y + (height / 2 - 0.5)
+    like = {"dtype": move.dtype, "device": x.device}
+    middle = torch.tensor([[(width - 1) / 2], [(height - 1) / 2]], **like)
+    across, down = torch.arange(width, **like)[None, :], torch.arange(height, **like)[:, None]
+    grid = torch.stack([across.expand(height, -1), down.expand(-1, width)]).flatten(1) - middle
+    picture = torch.tensor([[width - 2 * margin_px], [height - 2 * margin_px]], **like)
+    shift = move[2:4, None] * picture
+    turned = (grid.flip(0) - shift.flip(0)) * (move[1] * torch.tensor([[1.0], [-1.0]], **like))
+    return (grid - shift) * move[0] + turned + middle
 
 
-def mirrored(places: Tensor, size: int) -> Tensor:
-    """`places`, in samples, mirrored at both ends of a row of `size` samples until they lie on it."""
-    turn = 2.0 * size
+def mirrored(
+    places: Tensor,  # [2, P], in samples.
+    sizes: Tensor,  # [2, 1], samples on each axis.
+) -> Tensor:  # [2, P]
+    """`places`, mirrored at both ends of their axis until they lie on it."""
+    turn = 2 * sizes
     folded = places + 0.5
     folded = folded - turn * torch.floor(folded / turn)
-    return (torch.minimum(folded, turn - folded) - 0.5).clamp(0, size - 1)
+    return torch.minimum((torch.minimum(folded, turn - folded) - 0.5).clamp(min=0), sizes - 1)
 
 
 def mixed_noise(
