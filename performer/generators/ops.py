@@ -394,7 +394,7 @@ def conv_up_fir(
     """Transposed convolution of stride 2, then the FIR low-pass with gain 4."""
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     channels = weight.shape[0]
-    return F.conv2d(F.pad(x, (1, 1, 1, 1)), fir_kernel(4.0, channels=channels, taps=taps).to(x), groups=channels)
+    return F.conv2d(x, fir_kernel(4.0, channels=channels, taps=taps).to(x), padding=1, groups=channels)
 
 
 def image_up_fir(
