@@ -61,14 +61,15 @@ lint: venv-test
 types: venv-test
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# The same tests against the wheel, away from the checkout, so that a file the wheel forgot is missed here.
+# The same tests against the wheel, away from the checkout, so that a file the wheel forgot is missed here. Exporting
+# every family again would miss none.
 wheel-test: venv-test
 	rm -rf build/wheel build/site build/away
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
 	$(BIN)/python -m pip install --no-deps --target build/site build/wheel/*.whl
 	mkdir -p build/away && cp -r tests docs README.md pyproject.toml build/away/
 	cd build/away && PERFORMER_TEST_WHEEL=$(CURDIR)/build/site PYTHONPATH=$(CURDIR)/build/site \
-	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider $(ARGS)
+	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider --ignore=tests/generators/test_export.py $(ARGS)
 
 clean:
 	rm -rf build dist $(VENV)
