@@ -12,6 +12,8 @@ The network may have
 - `bends`, an `nn.ModuleDict` of `ops.Bend`; where that is not empty, `forward` takes `bends=` [3, 7];
 - `row_of(tensor) -> int`, the row of ws to whose layer a tensor of its state belongs, for blending with a sibling layer
   by layer; without it all layers blend alike;
+- modules with `in_half`, the names of their tensors that become half precision where the network is built so; without
+  any, the family has no such form, and that is said;
 - `forward_rgba`, with the same arguments as `forward`, `-> [N, H, W, 4]`: the same picture channels-last with alpha 1,
   where that saves time; engines prefer it.
 

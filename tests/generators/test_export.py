@@ -12,7 +12,7 @@ import torch
 
 from performer.choreography.motion import bend_row, input_transform
 from performer.engines.openvino import HINTS
-from performer.generators import export, network
+from performer.generators import export, network, stylegan3
 from performer.generators.checkpoint import Checkpoint, CheckpointError
 from performer.generators.export import OUTPUT, to_onnx
 from performer.generators.network import PictureNetwork
@@ -83,11 +83,30 @@ def by_eager(net: PictureNetwork, latent: dict[str, torch.Tensor]) -> np.ndarray
     return net(*latent.values()).numpy().astype(int)
 
 
-@pytest.mark.parametrize("name", ["sg2_64", "sg3t_64", "lucidrains"])
+def before_bytes(model: bytes, latent: dict[str, torch.Tensor]) -> np.ndarray:
+    """What the graph makes into bytes: the picture in about -1..1."""
+    opened = onnx.load_from_string(model)
+    makers = {name: node for node in opened.graph.node for name in node.output}
+    node = makers[OUTPUT]
+    while node.op_type != "Mul":  # by 127.5; then come the addition, the limits and the cast
+        node = makers[node.input[0]]
+    opened.graph.output.append(onnx.ValueInfoProto(name=node.input[0]))
+    session = session_of(opened.SerializeToString())
+    signal: Any = session.run([node.input[0]], {name: tensor.numpy() for name, tensor in latent.items()})[0]
+    return signal
+
+
+@pytest.mark.parametrize("name", ["sg2_64", "sg3t_64", "embryo", "lucidrains"])
 def test_a_graph_in_single_precision_is_the_network(name, request):
     checkpoint = species(name, request)
     net = network.build(checkpoint)
     model = to_onnx(net)
+    latent = latents(net, checkpoint)[0]
+    with torch.inference_mode():
+        signal = net.signal(*latent.values()).numpy()
+    # The embryo computes what it draws from small differences of large features, whose rounding shows.
+    tolerance = 3e-5 if name == "embryo" else 1e-5
+    assert np.abs(before_bytes(model, latent) - signal).max() <= tolerance * np.abs(signal).max()
     session = session_of(model)
     other = openvino.Core().compile_model(openvino.Core().read_model(model), "CPU", HINTS)
     for latent in latents(net, checkpoint):
@@ -138,21 +157,24 @@ def test_a_pair_in_half_precision_is_its_siblings_and_all_between(name, request)
 @pytest.mark.parametrize("loudness", [30.0, 170.0])
 @pytest.mark.parametrize("name", ["sg2_64", "sg3t_64"])
 def test_strong_styles_do_not_overflow_half_precision(name, loudness, request):
-    """Demodulation takes out how strong a style is; the sum before it would be far beyond 65,504."""
+    """Demodulation takes out how strong styles and weights are; the sum before it would be far beyond 65,504."""
     checkpoint = species(name, request)
+    demodulated = ("conv", *(layer for layer in stylegan3.layer_names(checkpoint.tensors)[:-1]))
     tensors = {
-        key: tensor * np.float32(loudness if ".affine." in key and "torgb" not in key and "input" not in key else 1)
+        key: np.asarray(tensor * loudness, np.float32)
         for key, tensor in checkpoint.tensors.items()
+        if key.startswith("synthesis.")
+        and key.split(".")[-3 if ".affine." in key else -2].startswith(demodulated)
+        and (".affine." in key or key.endswith("weight"))
     }
-    if name == "sg3t_64":  # its last layer is not demodulated
-        last = max((key for key in tensors if key.startswith("synthesis.L")), key=lambda k: int(k[11:].split("_")[0]))
-        for part in ("weight", "bias"):
-            key = f"{'.'.join(last.split('.')[:2])}.affine.{part}"
-            tensors[key] = checkpoint.tensors[key]
-    loud = replace(checkpoint, tensors={key: np.asarray(tensor, np.float32) for key, tensor in tensors.items()})
+    loud = replace(checkpoint, tensors=checkpoint.tensors | tensors)
     single, half = network.build(loud), network.build(loud, half=True)
     latent = latents(single, checkpoint)[0]
-    assert psnr_db(by_eager(half, latent), by_eager(single, latent)) >= LEAST_PSNR_DB
+    expected = by_eager(single, latent)
+    assert expected[..., :3].std() > 1
+    assert psnr_db(by_eager(half, latent), expected) >= LEAST_PSNR_DB
+    if (name, loudness) == ("sg2_64", 170.0):
+        assert psnr_db(drawn(session_of(to_onnx(half)), latent), expected) >= LEAST_PSNR_DB
 
 
 def test_numbers_beyond_half_precision_are_refused_by_name(stylegan2):
