@@ -24,10 +24,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when run by its path
 
 from benchmarks import report
-from benchmarks.generators import stylegan2_of, stylegan3_of
-from performer import resources
+from benchmarks.generators import MAKERS
 from performer.engines.openvino import HINTS, graph_of
-from performer.generators import checkpoint as species
 from performer.generators import network
 from performer.generators.checkpoint import Checkpoint
 from performer.generators.network import PictureNetwork
@@ -90,15 +88,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12, help="of each form; a fifth of that for slow ones")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    makers = {
-        "light 256": lambda: species.load(resources.CHECKPOINTS / "embryo.safetensors"),
-        "stylegan2 256": lambda: stylegan2_of(256),
-        "stylegan2 512": lambda: stylegan2_of(512),
-        "stylegan2 1024": lambda: stylegan2_of(1024),
-        "stylegan3-t 256": lambda: stylegan3_of(256),
-    }
     figures: dict[str, Any] = {}
-    for name, make in makers.items():
+    for name, make in MAKERS.items():
         checkpoint = make()
         for engine, prepared in (("openvino", in_openvino), ("eager", eager)):
             runs = {

@@ -9,6 +9,7 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,15 @@ def _species(name: str, kind: str, tensors: dict[str, np.ndarray]) -> Checkpoint
     )
 
 
+MAKERS: dict[str, Callable[[], Checkpoint]] = {
+    "light 256": lambda: species.load(resources.CHECKPOINTS / "embryo.safetensors"),
+    "stylegan2 256": lambda: stylegan2_of(256),
+    "stylegan2 512": lambda: stylegan2_of(512),
+    "stylegan2 1024": lambda: stylegan2_of(1024),
+    "stylegan3-t 256": lambda: stylegan3_of(256),
+}  # what is measured, by name
+
+
 def measured(checkpoint: Checkpoint, engine_name: str, *, images: int) -> dict[str, Any]:
     """Milliseconds an image."""
     engine = engines()[engine_name](SystemClock())
@@ -136,14 +146,7 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, Any] = {}
     context = report.machine()
-    makers = {
-        "light 256": lambda: species.load(resources.CHECKPOINTS / "embryo.safetensors"),
-        "stylegan2 256": lambda: stylegan2_of(256),
-        "stylegan2 512": lambda: stylegan2_of(512),
-        "stylegan2 1024": lambda: stylegan2_of(1024),
-        "stylegan3-t 256": lambda: stylegan3_of(256),
-    }
-    for name, make in makers.items():
+    for name, make in MAKERS.items():
         checkpoint = make()
         for engine in (name for name, kind in engines().items() if kind.probe().available):
             figures[f"{name}, {engine}, ms"] = measured(checkpoint, engine, images=options.images)

@@ -106,7 +106,8 @@ class Params:
     values: F32  # [P], native units, in the order of the table
 
 
-GROUPS = 3  # groups of a generator's layers: coarse (form), middle (parts), fine (texture and colour)
+GROUP_NAMES = ("coarse", "middle", "fine")  # groups of a generator's layers: form, parts, texture and colour
+GROUPS = len(GROUP_NAMES)
 NOISE_MAPS = 3  # of each layer: the one it was trained with, and two that others are mixed from
 
 STILL = frozen_array(np.eye(3, dtype=np.float32))

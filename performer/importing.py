@@ -36,11 +36,7 @@ class ImportOptions:
 
 def import_species(options: ImportOptions, *, announce: Callable[[str], None]) -> Path:
     """Read a foreign checkpoint and write it as a species; the path of that. Raises Refused."""
-    out = options.out or Path(f"{options.file.stem}.safetensors")
-    if out.suffix != ".safetensors":
-        raise Refused(f"--out {out}: expected a name that ends in .safetensors")
-    if out.exists():
-        raise Refused(f"--out {out}: is there already, and nothing is overwritten; choose another name with --out")
+    out = _new_file(options.out, of=options.file, suffix=".safetensors")
     read = foreign.read(options.file, progress=announce)
     checkpoint = Checkpoint(
         family=read.family,
@@ -115,11 +111,7 @@ def export_species(
     path: Path, *, out: Path | None, partner: Path | None, half: bool, announce: Callable[[str], None]
 ) -> Path:
     """Write the species at `path`, or all that lies between it and a sibling, as an ONNX graph; its path. Raises Refused."""
-    out = out or Path(f"{path.stem}.onnx")
-    if out.suffix != ".onnx":
-        raise Refused(f"--out {out}: expected a name that ends in .onnx")
-    if out.exists():
-        raise Refused(f"--out {out}: is there already, and nothing is overwritten; choose another name with --out")
+    out = _new_file(out, of=path, suffix=".onnx")
     checkpoint = species.load(path)
     sibling = None if partner is None else species.load(partner)
     if sibling is not None and (reason := species.stranger(checkpoint, sibling)):
@@ -138,6 +130,16 @@ def export_species(
     announce(f"inputs   {', '.join(built.inputs)}")
     announce(f"licence  {checkpoint.provenance.licence}")
     announce(f"graph    {out}, {len(graph) / 1e6:.1f} MB")
+    return out
+
+
+def _new_file(out: Path | None, *, of: Path, suffix: str) -> Path:
+    """Where to write what is made of a file: `out`, or its name in the current folder. Raises Refused."""
+    out = out or Path(f"{of.stem}{suffix}")
+    if out.suffix != suffix:
+        raise Refused(f"--out {out}: expected a name that ends in {suffix}")
+    if out.exists():
+        raise Refused(f"--out {out}: is there already, and nothing is overwritten; choose another name with --out")
     return out
 
 

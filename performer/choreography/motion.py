@@ -6,16 +6,16 @@ offsets from the mean one it mixes, for each layer group. What all motions mix i
 Thread: render. Immutable but for the memo of mapped latents, which only saves time.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from performer.flow import F32, NOISE_MAPS
+from performer.flow import F32, F64, GROUP_NAMES, GROUPS, NOISE_MAPS
 from performer.params import Param
 
-GROUPS = ("coarse", "middle", "fine")
 Values = Mapping[str, float]  # parameter id to value, for one frame
 
 
@@ -54,8 +54,8 @@ class Anatomy:
 
     def noise_rows(self, group: int) -> slice:
         """The noise layers that belong to a layer group; in thirds where the rows of ws are too few to tell."""
-        if self.num_ws < len(GROUPS):
-            edges = [self.noise_layers * third // len(GROUPS) for third in range(len(GROUPS) + 1)]
+        if self.num_ws < GROUPS:
+            edges = [self.noise_layers * third // GROUPS for third in range(GROUPS + 1)]
             return slice(edges[group], edges[group + 1])
         rows = self.rows(group)
         # As many noise layers a row in one family as in another: a row, two rows, or all but the last have one.
@@ -86,25 +86,20 @@ class Anatomy:
 
         The ends are remembered. Between them the mapping is another in every frame: all animals pass it at once.
         """
-        if self.partner is not None and self.w_between is not None and blend > 0.0:
-            if blend >= 1.0:
-                return self.partner.mean_and_offsets(seed, terms)
-            return self._between(seed, terms, np.float32(blend))
-        offsets = np.zeros((len(GROUPS), self.w_dim), np.float32)
+        keys = dict.fromkeys(key for _, key, _ in terms)
+        if self.partner is None or self.w_between is None or blend <= 0.0:
+            mean, anchors = self.w_avg, {key: self.anchor(seed, key) for key in keys}
+        elif blend >= 1.0:
+            return self.partner.mean_and_offsets(seed, terms)
+        else:
+            part = np.float32(blend)
+            mean = np.asarray(self.w_avg * (1 - part) + self.partner.w_avg * part, np.float32)
+            z = np.array([self.z(seed, key) for key in keys], np.float32).reshape(-1, self.z_dim)
+            anchors = dict(zip(keys, self.w_between(z, float(part)) - mean, strict=True))
+        offsets = np.zeros((GROUPS, self.w_dim), np.float32)
         for group, key, amount in terms:
-            offsets[group] += self.anchor(seed, key) * np.float32(amount)
-        return self.w_avg, offsets
-
-    def _between(self, seed: int, terms: Terms, blend: np.float32) -> tuple[F32, F32]:
-        assert self.partner is not None and self.w_between is not None
-        w_avg = np.asarray(self.w_avg * (1 - blend) + self.partner.w_avg * blend, np.float32)
-        offsets = np.zeros((len(GROUPS), self.w_dim), np.float32)
-        keys = list(dict.fromkeys(key for _, key, _ in terms))
-        if keys:
-            w = self.w_between(np.stack([self.z(seed, key) for key in keys]), float(blend)) - w_avg
-            for group, key, amount in terms:
-                offsets[group] += w[keys.index(key)] * np.float32(amount)
-        return w_avg, offsets
+            offsets[group] += anchors[key] * np.float32(amount)
+        return mean, offsets
 
 
 def spline(*, stream: int, position: float, period: int = 0) -> list[tuple[Key, float]]:
@@ -146,7 +141,7 @@ def _walk(values: Values, seed: int, phase: float) -> Terms:
     amount, lag = values["walk.amount"], values["walk.lag"]
     return [
         (group, key, weight * amount)
-        for group in range(len(GROUPS))
+        for group in range(GROUPS)
         for key, weight in spline(stream=0, position=phase - group * lag)
     ]
 
@@ -154,12 +149,12 @@ def _walk(values: Values, seed: int, phase: float) -> Terms:
 def _orbit(values: Values, seed: int, phase: float) -> Terms:
     points, amount = round(values["orbit.points"]), values["orbit.amount"]
     path = spline(stream=1, position=(phase % 1.0) * points, period=points)
-    return [(group, key, weight * amount) for group in range(len(GROUPS)) for key, weight in path]
+    return [(group, key, weight * amount) for group in range(GROUPS) for key, weight in path]
 
 
 def _breathe(values: Values, seed: int, phase: float) -> Terms:
     terms = []
-    for group in range(len(GROUPS)):
+    for group in range(GROUPS):
         # The breath runs through the body: form first, skin last, each along a direction of its own.
         later = phase - 0.12 * group
         swell = values["breathe.depth"] * breath(later) * _flutter(seed, later)
@@ -257,13 +252,13 @@ def ws_from_offsets(
     Truncation is w_avg + psi (w - w_avg): Karras et al., "A Style-Based Generator Architecture" (2019), section 3.
     """
     ws = np.empty((anatomy.num_ws, anatomy.w_dim), np.float32)
-    for group in range(len(GROUPS)):
+    for group in range(GROUPS):
         ws[anatomy.rows(group)] = offsets[group]
     ws[:cutoff] *= np.float32(truncation)
     ws += mean
     for amount, direction in zip(traits, anatomy.traits if anatomy.traits is not None else (), strict=True):
         if amount != 0.0:
-            for group in range(len(GROUPS)):
+            for group in range(GROUPS):
                 ws[anatomy.rows(group)] += direction[group] * np.float32(amount)
     if anatomy.label_row is not None:
         ws[-1] = anatomy.label_row
@@ -283,17 +278,23 @@ def noise_gains(
     that the network was trained with; other seeds are other directions. With the phase the direction leaves where it
     began, on a way that does not come back: noise that lives, but does not flicker.
     """
-    frame = np.eye(NOISE_MAPS)
-    if seed:
-        drawn = np.random.Generator(np.random.Philox(key=seed)).standard_normal((NOISE_MAPS, NOISE_MAPS))
-        frame = np.linalg.qr(drawn)[0]
     turn, tilt = 2 * math.pi * phase, 2 * math.pi * phase * 0.381966
     # Two turns about different axes, whose periods share no multiple.
-    direction = np.array([math.cos(turn) * math.cos(tilt), math.sin(tilt), math.sin(turn) * math.cos(tilt)]) @ frame
+    direction = np.array([math.cos(turn) * math.cos(tilt), math.sin(tilt), math.sin(turn) * math.cos(tilt)])
+    direction = direction @ _noise_axes(seed)
     gains = np.empty((anatomy.noise_layers, NOISE_MAPS), np.float32)
     for group, strength in enumerate(strengths):
         gains[anatomy.noise_rows(group)] = direction * strength
     return gains
+
+
+@functools.lru_cache(maxsize=64)
+def _noise_axes(seed: int) -> F64:
+    """[3, 3], orthonormal: where the direction of a noise seed begins, and where it turns to."""
+    if not seed:
+        return np.eye(NOISE_MAPS)
+    drawn = np.random.Generator(np.random.Philox(key=seed)).standard_normal((NOISE_MAPS, NOISE_MAPS))
+    return np.linalg.qr(drawn)[0]
 
 
 def trait_params(names: Sequence[str]) -> tuple[Param, ...]:
@@ -310,7 +311,7 @@ BEND_KNOBS = ("x", "y", "turn", "zoom", "gain", "threshold", "drop")
 def bend_params() -> tuple[Param, ...]:
     """The parameters of network bending: `BEND_KNOBS` for each layer group."""
     params = []
-    for group in GROUPS:
+    for group in GROUP_NAMES:
         what = f"the features of the {group} layers"
         params += [
             Param(id=f"bend.{group}.x", low=-2.0, high=2.0, help=f"shift {what} right, in widths"),

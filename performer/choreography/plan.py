@@ -17,7 +17,6 @@ import numpy as np
 from performer.choreography import routes as routing
 from performer.choreography.motion import (
     BEND_KNOBS,
-    GROUPS,
     MOTIONS,
     Anatomy,
     Terms,
@@ -32,6 +31,7 @@ from performer.choreography.routes import Route, RouteMemory
 from performer.clock import Line
 from performer.flow import (
     F32,
+    GROUP_NAMES,
     STILL,
     STRAIGHT,
     UNBLENDED,
@@ -48,7 +48,6 @@ from performer.params import Controls, Kind, ParamTable
 
 HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer than any release
 BAR_BEATS = 4
-UNBENT = (0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)  # the bend's knobs where they leave the features alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +130,11 @@ class Plan:
         self._truncation = table.row("latent.truncation")
         self._cutoff = table.row("latent.cutoff")
         self._noise = table.row("latent.noise")
-        self._noises = tuple(table.row(f"noise.{group}") for group in GROUPS)
+        self._noises = tuple(table.row(f"noise.{group}") for group in GROUP_NAMES)
         self._noise_seed, self._noise_speed = table.row("noise.seed"), table.row("noise.speed")
-        self._blends = tuple(table.row(f"blend.{group}") for group in GROUPS)
-        self._bends = tuple(tuple(table.row(f"bend.{group}.{knob}") for knob in BEND_KNOBS) for group in GROUPS)
-        self._pushes = tuple(table.row(f"latent.{group}") for group in GROUPS)
+        self._blends = tuple(table.row(f"blend.{group}") for group in GROUP_NAMES)
+        self._bends = tuple(tuple(table.row(f"bend.{group}.{knob}") for knob in BEND_KNOBS) for group in GROUP_NAMES)
+        self._pushes = tuple(table.row(f"latent.{group}") for group in GROUP_NAMES)
         traits = 0 if anatomy.traits is None else len(anatomy.traits)
         self._traits = tuple(table.row(f"trait.{number}") for number in range(1, traits + 1))
         self._moves = tuple(table.row(f"latent.{move}") for move in ("x", "y", "turn", "zoom"))
@@ -306,10 +305,8 @@ class Plan:
 
     def _bent(self, values: F32) -> F32:
         """How the features of each layer group are bent."""
-        knobs = [[float(values[row]) for row in rows] for rows in self._bends]
-        if all(tuple(group) == UNBENT for group in knobs):
-            return STRAIGHT
-        return frozen_array(np.stack([bend_row(group) for group in knobs]))
+        bends = np.stack([bend_row([float(values[row]) for row in rows]) for rows in self._bends])
+        return STRAIGHT if (bends == STRAIGHT).all() else frozen_array(bends)
 
     def _transform(self, values: F32) -> F32:
         """How the input is moved."""

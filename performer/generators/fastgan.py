@@ -113,18 +113,39 @@ class Gate(nn.Module):
         return torch.sigmoid(F.conv2d(F.silu(F.conv2d(x, self.first)), self.second))
 
 
+class FirstPicture(nn.Module):
+    """z to the picture of 4 px that all others grow from."""
+
+    weight: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        weight: Tensor,  # Before its normalisation, [z_dim, 2C, 4, 4].
+        norm: Norm,  # Of 2C channels.
+        *,
+        bias: Tensor | None = None,  # [2C]
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.channels = weight.shape[0], weight.shape[1] // 2
+        # On a picture of one pixel the transposed convolution is a matrix product.
+        self.register_buffer("weight", (weight * norm.gain[:, None, None]).flatten(1))
+        shift = norm.shift if bias is None else bias * norm.gain + norm.shift
+        self.register_buffer("shift", shift[:, None, None].clone())
+
+    def forward(self, z: Tensor) -> Tensor:  # [N, z_dim] -> [N, C, 4, 4]
+        return glu((z @ self.weight).reshape(-1, 2 * self.channels, FIRST_PX, FIRST_PX) + self.shift)
+
+
 class FastGan(nn.Module):
     """z, for some a label, and noise gains to an RGB image in about -1..1."""
 
-    first: Tensor
-    first_shift: Tensor
     head: Tensor
     head_bias: Tensor
 
     def __init__(
         self,
-        first: Tensor,  # z to the first picture, before its normalisation, [z_dim, 2C, 4, 4].
-        first_norm: Norm,  # Of 2C channels.
+        first: FirstPicture,
         blocks: list[list[ConvGlu]],  # One for each doubling.
         gates: dict[int, Gate],  # By the index of the block whose result they act on.
         head: tuple[Tensor, Tensor],  # Weight [3, C, 3, 3] and bias [3].
@@ -134,10 +155,8 @@ class FastGan(nn.Module):
         limited: bool = False,
     ) -> None:
         super().__init__()
-        self.z_dim, self.classes, self.normalise_z, self.limited = first.shape[0], classes, normalise_z, limited
-        # On a picture of one pixel the transposed convolution is a matrix product.
-        self.register_buffer("first", (first * first_norm.gain[:, None, None]).flatten(1))
-        self.register_buffer("first_shift", first_norm.shift[:, None, None].clone())
+        self.classes, self.normalise_z, self.limited = classes, normalise_z, limited
+        self.first = first
         self.blocks: list[list[ConvGlu]] = nn.ModuleList(nn.ModuleList(block) for block in blocks)  # type: ignore[assignment]
         self.gates = nn.ModuleDict({str(block): gate for block, gate in gates.items()})
         self.register_buffer("head", head[0])
@@ -149,8 +168,7 @@ class FastGan(nn.Module):
             if conv.noise_strength is not None
         ]
         self.in_half = ("head", *register_noise(self, sizes_px))
-        widths = [first_norm.shift.shape[0] // 2, *(block[-1].weight.shape[0] // 2 for block in blocks)]
-        self.bends = level_bends(widths)
+        self.bends = level_bends([first.channels, *(block[-1].weight.shape[0] // 2 for block in blocks)])
 
     def forward(
         self,
@@ -159,12 +177,11 @@ class FastGan(nn.Module):
         *,
         bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3, R, R]
-        z = ws[:, 0, : self.z_dim]
+        z = ws[:, 0, : self.first.z_dim]
         label = ws[:, 1, : self.classes] if self.classes else None
         if self.normalise_z:
             z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-        x = glu((z @ self.first).reshape(-1, self.first_shift.shape[0], FIRST_PX, FIRST_PX) + self.first_shift)
-        x = bent_planes(channels_last(x.to(self.head.dtype)), bends, self.bends, 0)
+        x = bent_planes(channels_last(self.first(z).to(self.head.dtype)), bends, self.bends, 0)
         pictures = [x]  # 4, 8, 16 … px
         layer = 0
         for index, block in enumerate(self.blocks):
@@ -272,8 +289,7 @@ def network(
     head = weights.take(f"{prefix}to_big.weight", 3, widths[-1], 3, 3)
     bias = weights.take(f"{prefix}to_big.bias", 3) if head_biased else torch.zeros(3)
     built = FastGan(
-        first,
-        first_norm,
+        FirstPicture(first, first_norm),
         blocks,
         gates,
         (head, bias),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, Sizes
-from performer.generators.fastgan import FIRST_PX, Norm, batch_norm, glu, level_bends, register_noise
+from performer.generators.fastgan import FIRST_PX, FirstPicture, Norm, batch_norm, glu, level_bends, register_noise
 from performer.generators.lucidrains import blurred
 from performer.generators.ops import bent_planes, channels_last, clamped, mixed_noise
 from performer.generators.weights import Weights
@@ -68,29 +68,24 @@ class Block(nn.Module):
 class Lightweight(nn.Module):
     """z and noise gains to a picture in about -1..1."""
 
-    first: Tensor
-    first_shift: Tensor
     head: Tensor
     head_bias: Tensor
 
     def __init__(
         self,
-        first: tuple[Tensor, Tensor],  # Weight [z_dim, 2C, 4, 4] and bias [2C].
-        first_norm: Norm,  # Of 2C channels.
+        first: FirstPicture,
         blocks: list[Block],
         head: tuple[Tensor, Tensor],  # Weight [3 or 4, C, 3, 3] and bias [3 or 4].
     ) -> None:
         super().__init__()
-        # On a picture of one pixel the transposed convolution is a matrix product.
-        self.register_buffer("first", (first[0] * first_norm.gain[:, None, None]).flatten(1))
-        self.register_buffer("first_shift", (first[1] * first_norm.gain + first_norm.shift)[:, None, None])
+        self.first = first
         self.blocks = nn.ModuleList(blocks)
         # Drawn in 0..1; the last convolution brings that to -1..1.
         self.register_buffer("head", 2 * head[0])
         self.register_buffer("head_bias", 2 * head[1] - 1)
         names = register_noise(self, [FIRST_PX << (level + 1) for level in range(len(blocks))])
         self.in_half = ("head", *names)
-        self.bends = level_bends([first_norm.shift.shape[0] // 2, *(len(block.bias) // 2 for block in blocks)])
+        self.bends = level_bends([first.channels, *(len(block.bias) // 2 for block in blocks)])
 
     def forward(
         self,
@@ -99,8 +94,9 @@ class Lightweight(nn.Module):
         *,
         bends: Tensor | None = None,  # [3, 7]
     ) -> Tensor:  # [N, 3 or 4, R, R]
-        x = glu((ws[:, 0] @ self.first).reshape(-1, self.first_shift.shape[0], FIRST_PX, FIRST_PX) + self.first_shift)
-        x = bent_planes(channels_last(F.normalize(x, dim=1).to(self.head.dtype)), bends, self.bends, 0)
+        x = bent_planes(
+            channels_last(F.normalize(self.first(ws[:, 0]), dim=1).to(self.head.dtype)), bends, self.bends, 0
+        )
         for layer, block in enumerate(self.blocks):
             x = block(x, mixed_noise(getattr(self, f"noise_{layer}"), noise[layer]))
             x = bent_planes(x, bends, self.bends, layer + 1)
@@ -158,7 +154,8 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     if len(head) == 1:
         head, head_bias = head.repeat(3, 1, 1, 1), head_bias.repeat(3)
     first_norm = batch_norm(weights, "initial_conv.1", first.shape[1])
-    return Lightweight((first, first_bias), first_norm, blocks, (head, head_bias)).eval().requires_grad_(False)
+    picture = FirstPicture(first, first_norm, bias=first_bias)
+    return Lightweight(picture, blocks, (head, head_bias)).eval().requires_grad_(False)
 
 
 def _conv(

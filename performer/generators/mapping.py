@@ -130,6 +130,12 @@ def mapping_layers(tensors: dict[str, F32], *, lr_multiplier: float | None) -> t
     return layers, lucid
 
 
+def z_dim_of(tensors: dict[str, F32]) -> int:
+    """The length of z of a mapping: what its first layer takes, without what stands beside z for a class."""
+    embed = tensors.get("mapping.embed_proj.weight", tensors.get("mapping.embed.weight"))
+    return tensors["mapping.fc0.weight"].shape[1] - (0 if embed is None else embed.shape[0])
+
+
 def _between(first: F32, second: F32, part: float) -> F32:
     return np.asarray(first * np.float32(1 - part) + second * np.float32(part), np.float32)
 

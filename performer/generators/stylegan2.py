@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Sizes
+from performer.generators.mapping import z_dim_of
 from performer.generators.ops import CLAMP, TAPS, Skip, StyledConv, ToRgb, bends_of, bent, image_up_fir
 
 NAME = "stylegan2"
@@ -116,11 +117,10 @@ def sizes_of(tensors: dict[str, F32], options: dict[str, Any]) -> Sizes:
     if not blocks or "synthesis.b4.const" not in tensors:
         raise CheckpointError("no synthesis.b4 among the tensors; expected the blocks of a StyleGAN2")
     _, height, width = tensors["synthesis.b4.const"].shape
-    embed = tensors.get("mapping.embed_proj.weight", tensors.get("mapping.embed.weight"))
     return Sizes(
         height_px=height << (len(blocks) - 1),
         width_px=width << (len(blocks) - 1),
-        z_dim=tensors["mapping.fc0.weight"].shape[1] - (0 if embed is None else embed.shape[0]),
+        z_dim=z_dim_of(tensors),
         w_dim=tensors["synthesis.b4.conv1.affine.weight"].shape[1],
         num_ws=2 * len(blocks),
         noise_layers=2 * len(blocks) - 1,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Sizes
+from performer.generators.mapping import z_dim_of
 from performer.generators.ops import (
     ACTIVATION_GAIN,
     CLAMP,
@@ -261,16 +262,11 @@ def sizes_of(tensors: dict[str, F32], options: dict[str, Any]) -> Sizes:
         width, height = (
             options["layers"][-1]["out_size"] if options.get("layers") else [int(names[-1].split("_")[1])] * 2
         )
-        embedded = tensors[
-            "mapping.embed_proj.weight" if "mapping.embed_proj.weight" in tensors else "mapping.embed.weight"
-        ]
+        z_dim = z_dim_of(tensors)
     except IndexError:
         raise CheckpointError("no synthesis.L0_… among the tensors; expected the layers of a StyleGAN3") from None
     except KeyError as error:
-        if "mapping.embed" not in str(error):
-            raise CheckpointError(f"tensor {error} is missing; expected a StyleGAN3") from None
-        embedded = None
-    z_dim = tensors["mapping.fc0.weight"].shape[1] - (0 if embedded is None else embedded.shape[0])
+        raise CheckpointError(f"tensor {error} is missing; expected a StyleGAN3") from None
     return Sizes(
         height_px=int(height),
         width_px=int(width),

@@ -16,13 +16,12 @@ import re
 
 import numpy as np
 
-from performer.flow import F32
-from performer.generators.checkpoint import GROUPS, Checkpoint, CheckpointError
+from performer.flow import F32, GROUP_NAMES, GROUPS
+from performer.generators.checkpoint import Checkpoint, CheckpointError
 from performer.generators.mapping import Mapping
 
 SAMPLES = 4096
 SEED = 0
-GROUP_NAMES = ("coarse", "middle", "fine")
 
 
 def find(checkpoint: Checkpoint, *, count: int) -> tuple[tuple[str, ...], F32]:

@@ -22,20 +22,14 @@ from tests.generators.latents import sibling_of
 from tests.generators.test_parity import reference
 
 LEAST_PSNR_DB = 45.0
-FAMILIES = {
-    "fastgan": ("fastgan", "fastgan_256", {"module.": ""}),
-    "projected": ("projected", "pg_fastgan_lite_cond_256", {}),
-    "lucidrains": ("lucidrains", "lucid_sg2_32", {"GE.": "synthesis.", "SE.": "mapping."}),
-    "lightweight": ("lightweight", "lwgan_64_fca", {"GE.": ""}),
-}
 
 
 def species(name: str, request: pytest.FixtureRequest) -> Checkpoint:
     if name == "embryo":
         return request.getfixturevalue("embryo")
-    if name not in FAMILIES:
+    if name not in small.REFERENCES:
         return reference(name)[0]
-    found = small.reference(*FAMILIES[name])[0]
+    found = small.reference(*small.REFERENCES[name])[0]
     if name == "lightweight":  # without its alpha, which leaves nothing to see of most animals
         opaque = {key: found.tensors[key][:3] for key in ("out_conv.weight", "out_conv.bias")}
         found = replace(found, tensors=found.tensors | opaque)
@@ -116,7 +110,7 @@ def test_a_graph_in_single_precision_is_the_network(name, request):
         assert np.abs(theirs.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["sg2_64", "sg3t_64", "sg3r_64", "embryo", *FAMILIES])
+@pytest.mark.parametrize("name", ["sg2_64", "sg3t_64", "sg3r_64", "embryo", *small.REFERENCES])
 def test_a_graph_in_half_precision_draws_the_same_to_the_eye(name, request):
     checkpoint = species(name, request)
     oracle, model = network.build(checkpoint), to_onnx(network.build(checkpoint, half=True))

@@ -57,24 +57,33 @@ def reference(name: str, file: str, prefixes: dict[str, str]) -> tuple[Checkpoin
         return species_of(name, tensors), dict(arrays)
 
 
+# Family, file, and how its names become ours.
+REFERENCES = {
+    "fastgan": ("fastgan", "fastgan_256", {"module.": ""}),
+    "projected": ("projected", "pg_fastgan_lite_cond_256", {}),
+    "lucidrains": ("lucidrains", "lucid_sg2_32", {"GE.": "synthesis.", "SE.": "mapping."}),
+    "lightweight": ("lightweight", "lwgan_64_fca", {"GE.": ""}),
+}
+
+
 @pytest.fixture(scope="module")
 def fast():
-    return reference("fastgan", "fastgan_256", {"module.": ""})
+    return reference(*REFERENCES["fastgan"])
 
 
 @pytest.fixture(scope="module")
 def lite():
-    return reference("projected", "pg_fastgan_lite_cond_256", {})
+    return reference(*REFERENCES["projected"])
 
 
 @pytest.fixture(scope="module")
 def lucid():
-    return reference("lucidrains", "lucid_sg2_32", {"GE.": "synthesis.", "SE.": "mapping."})
+    return reference(*REFERENCES["lucidrains"])
 
 
 @pytest.fixture(scope="module")
 def light_gan():
-    return reference("lightweight", "lwgan_64_fca", {"GE.": ""})
+    return reference(*REFERENCES["lightweight"])
 
 
 @pytest.fixture(params=["fast", "lite", "lucid", "light_gan"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from performer.flow import GROUP_NAMES
 from performer.generators import checkpoint as species
 from performer.generators import traits
 from performer.generators.checkpoint import CheckpointError
@@ -42,7 +43,7 @@ def test_ganspace_is_the_principal_components_of_w(found):
 
 def test_sefa_is_what_styles_react_to_most_in_one_group_alone(found):
     checkpoint, names, directions = found
-    assert names[6:] == tuple(f"sefa {group} {rank}" for rank in (1, 2) for group in traits.GROUP_NAMES)
+    assert names[6:] == tuple(f"sefa {group} {rank}" for rank in (1, 2) for group in GROUP_NAMES)
     rng = np.random.default_rng(1)
     layers = {  # rows 0..2, 3..4 and 5..6 of ws
         0: ["b4.conv1", "b8.conv0", "b8.conv1"],
