@@ -64,8 +64,8 @@ class Play:
     """Cover the monitor of this name, or a part of it."""
     fps: float | None = None
     """Frames a second; by default what the display or the machine can hold."""
-    engine: str = ""
-    """Force an engine by name."""
+    engine: str = "auto"
+    """An engine by name; auto is the fastest that draws the species right, measure finds that out once more."""
     cue: str = ""
     """Begin with the cue of this id or name."""
     osc_port: int = 9000

@@ -136,10 +136,27 @@ class LatentFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePixels:
+    """The pixels of a picture that lies on a graphics card, rows close together. The memory is its engine's."""
+
+    address: int  # on the card: u8 [H, W, 4], sRGB, alpha 255
+    height_px: int
+    width_px: int
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return 4 * self.height_px * self.width_px
+
+
+Pixels = U8 | DevicePixels
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """A finished picture. `pixels` belongs to the engine and is valid until the next image is asked for."""
 
-    pixels: U8  # [H, W, 4], sRGB, alpha 255
+    pixels: Pixels  # [H, W, 4], sRGB, alpha 255; in memory or on the graphics card
     serial: int  # counts images since the engine was activated; a new serial is a new picture
     submitted_s: float  # show time at which its latent was submitted
     ready_s: float  # show time at which it was finished

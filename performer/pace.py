@@ -1,16 +1,14 @@
-"""The pace of frames where no display sets it: an absolute schedule, and what to do when the machine cannot hold it.
+"""The pace of frames: an absolute schedule where no display sets it, and the count of slots that were missed.
 
 Thread: main. No clock of its own; one is handed in.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 from performer.clock import Clock
 
-WATCH_S = 2.0  # missed slots are counted over stretches so long ...
-MOST_MISSED = 0.05  # ... of which this part may be missed ...
-STRIKES = 2  # ... until so many stretches running were worse
+SWAP_MARGIN_S = 0.003  # how long before a display's next slot a frame should be drawn
 
 
 class Pace:
@@ -21,27 +19,38 @@ class Pace:
 
     fps
         the pace to begin with, frames a second.
-    humbler
-        slower paces, fastest first. A picture that moves evenly at 32 frames a second looks better than one that
-        stumbles at 40, so a pace that the machine misses for seconds is given up for the next. It is not taken up
-        again: a pace that changes back and forth is a stutter of its own.
+    refresh_hz
+        of a display that paces. Its swap is the schedule then; slots are counted from one presented frame to the next.
     """
 
-    def __init__(self, *, fps: float, clock: Clock, humbler: Sequence[float] = ()) -> None:
-        self.fps = fps
+    def __init__(self, *, fps: float, clock: Clock, refresh_hz: float | None = None) -> None:
         self.missed = 0  # slots that no frame came for
         self._clock = clock
-        self._humbler = list(humbler)
-        self._strikes = -1  # the first stretch is the start of everything, and forgiven
-        self._begin()
+        self._refresh_hz = refresh_hz
+        self._presented_s: float | None = None
+        self.change(fps)
 
     @property
     def period_s(self) -> float:
-        """Seconds from one slot to the next."""
+        """Seconds from one frame to the next, as asked for."""
         return 1.0 / self.fps
 
+    @property
+    def slot_s(self) -> float:
+        """Seconds from one slot to the next: on a display that paces, whole refreshes."""
+        if self._refresh_hz is None:
+            return self.period_s
+        refreshes = math.ceil((self.period_s - SWAP_MARGIN_S) * self._refresh_hz - 1e-6)
+        return max(refreshes, 1) / self._refresh_hz
+
+    def change(self, fps: float) -> None:
+        """Go on with another pace, from now."""
+        self.fps = fps
+        self._start_s = self._clock.now_s()
+        self._slot = 0
+
     def next_draw_s(self) -> float:
-        """Show time at which the next frame begins to be drawn."""
+        """Show time at which the next frame begins to be drawn, where no display paces."""
         self._slot += 1
         late_s = self._clock.now_s() - (self._start_s + self._slot * self.period_s)
         if late_s > self.period_s / 2:
@@ -50,25 +59,11 @@ class Pace:
             self._slot += skipped
         return self._start_s + self._slot * self.period_s
 
-    def eased(self) -> bool:
-        """Whether the pace has just been made slower, because too many slots were missed. Ask once a frame."""
-        if not self._humbler or (self._slot - self._from_slot) * self.period_s < WATCH_S:
-            return False
-        part = (self.missed - self._from_missed) / (self._slot - self._from_slot)
-        self._strikes = self._strikes + 1 if part > MOST_MISSED or self._strikes < 0 else 0
-        self._from_slot, self._from_missed = self._slot, self.missed
-        if self._strikes < STRIKES:
-            return False
-        self.fps = self._humbler.pop(0)
-        self._strikes = 0
-        self._begin()
-        return True
-
-    def _begin(self) -> None:
-        """Start the schedule now."""
-        self._start_s = self._clock.now_s()
-        self._slot = self._from_slot = 0
-        self._from_missed = self.missed
+    def presented(self, *, at_s: float) -> None:
+        """A display that paces has shown a frame."""
+        if self._presented_s is not None:
+            self.missed += max(round((at_s - self._presented_s) / self.slot_s) - 1, 0)
+        self._presented_s = at_s
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from performer.audio.ears import Ears
 from performer.audio.source import SourceSpec
 from performer.clock import SystemClock
 from performer.control.hands import Hands
-from performer.engines.host import EngineHost
+from performer.engines.host import AUTO, EngineHost
 from performer.notices import Notices
 from performer.refusal import Refused
 from performer.show import Show
@@ -44,7 +44,7 @@ class PlayOptions:
     fullscreen: bool = False
     monitor: str = ""
     fps: float | None = None
-    engine: str = ""
+    engine: str = AUTO
     cue: str = ""
     osc_host: str = "0.0.0.0"
     osc_port: int = 9000  # 0: no OSC

@@ -8,6 +8,7 @@ Nothing escapes the frame: what goes wrong in it is announced once, and the next
 
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 
 from performer.audio.ears import Ears
 from performer.audio.features import BANDS, column
@@ -16,9 +17,10 @@ from performer.clock import Clock
 from performer.control.hands import Hands, ShowState
 from performer.engines.host import EngineHost
 from performer.flow import ControlEvent, Frame, Image, LatentFrame, Params, Tick
+from performer.governor import Governor
 from performer.meter import FrameMeter, LightMeter
 from performer.notices import Notices
-from performer.pace import Pace, Spent
+from performer.pace import SWAP_MARGIN_S, Pace, Spent
 from performer.params import Controls, reduce
 from performer.setlist import Setlist
 from performer.stage.compositor import Stage
@@ -43,6 +45,7 @@ class Show:
         display: Display,
         host: EngineHost,
         over: EngineHost | None = None,
+        small: EngineHost | None = None,
         ears: Ears,
         hands: Hands,
         clock: Clock,
@@ -58,6 +61,7 @@ class Show:
         self.stage = Stage(display, table=self.table, effects=setlist.shaders)
         self.host = host
         self.over = over  # draws a partner that is no sibling
+        self.small = small  # draws a smaller picture of the species, for a machine that is short of time
         self.ears = ears
         self.hands = hands
         self.clock = clock
@@ -71,7 +75,15 @@ class Show:
         self._paced_by_display = display.refresh_hz is not None
         own_fps = SOFTWARE_FPS if display.is_software else (UNKNOWN_REFRESH_FPS,)
         wanted_fps = fps or display.refresh_hz
-        self._pace = Pace(fps=wanted_fps or own_fps[0], clock=clock, humbler=() if wanted_fps else own_fps[1:])
+        self._pace = Pace(fps=wanted_fps or own_fps[0], clock=clock, refresh_hz=display.refresh_hz)
+        paces = (1.0 / self._pace.slot_s,) if wanted_fps else own_fps
+        self._governor = Governor(paces=paces, details=self.stage.details)
+        self._tier = self._governor.tier
+        self._missed = 0  # slots that were missed before the newest frame
+        self._is_due = False  # whether the newest frame has a latent of its own
+        self._drawing, self._drawing_s = host, 0.0  # draws the species, and since when
+        self._species = host  # the one whose picture is seen
+        self._seen_image: tuple[EngineHost, int] | None = None
         self._infer, self._draw = Spent(0.010), Spent(0.008)
         self._controls = Controls.none(self.table)
         bpm = float(self.plan.cues[first_cue].values[self.table.row("transport.bpm")])
@@ -136,16 +148,21 @@ class Show:
         frame = self.stage.show(image, params, tick, hud=hud, over=over, part=self._part)
         self._presented_s = self.clock.now_s()
 
-        self._draw.took((frame.spent_ms["stage"] if self._paced_by_display else sum_of(frame)) / 1e3)
-        images = sum(host.images for host in (self.host, self.over) if host is not None)
-        interval_s = self.meter.displayed(at_s=self._presented_s, images=images)
+        if self._paced_by_display:
+            self._pace.presented(at_s=self._presented_s)
+            drawn_s = max(frame.spent_ms["stage"], self.stage.card_ms) / 1e3
+        else:
+            drawn_s = sum_of(frame) / 1e3
+        self._draw.took(drawn_s)
+        interval_s = self.meter.displayed(at_s=self._presented_s, images=sum(host.images for host in self._hosts))
         if interval_s is not None and self.frame_intervals_s is not None:
             self.frame_intervals_s.append(interval_s)
         self.light.shown(over if self._part >= 1.0 else image, at_s=self._presented_s)
         frame.spent_ms["choreography"] = self._choreography_ms
-        frame.spent_ms["engine"] = self.host.infer_ms
+        frame.spent_ms["engine"] = self._seen.infer_ms
         for output in self.outputs:
             output.put(frame)
+        self._govern(over if self._part >= 1.0 else image, drawn_s=drawn_s)
         self._watch()
         return frame
 
@@ -160,6 +177,7 @@ class Show:
         self._controls = reduce(self._controls, hands, table=self.table)  # what people did
         features, hits = self.ears.latest(), self.ears.drain()  # what the room sounds like
         tick = self._tick(draw_s)
+        self._is_due = False
         try:
             self._memory, self._params, latent = self.plan.step(self._memory, features, hits, self._controls, tick)
             self.light.heard(hits, submitted_s=self.clock.now_s())
@@ -169,23 +187,71 @@ class Show:
             self.notices.say(f"a frame's choreography failed: {error!r}", at_s=self.clock.now_s(), severe=True)
         self._choreography_ms = (self.clock.now_s() - begun_s) * 1e3
         self.clock.sleep_until(draw_s)
-        image, over = self.host.latest(), self.over.latest() if self.over is not None else None
+        image, over = self._latest(), self.over.latest() if self.over is not None else None
         awaited = over if self._part >= 1.0 else image
         if awaited is not None:
             self._infer.took(min(awaited.ready_s - awaited.submitted_s, self._pace.period_s) + 0.002)
         return image, over, self._params, tick
 
     def _submit(self, latent: LatentFrame) -> None:
-        """Hand a latent to the engines whose pictures are seen."""
+        """Hand a latent to the engines whose pictures are seen, in the frames that have one of their own."""
         self._part = latent.part if self.over is not None else 0.0
+        self._is_due = self._frame % self._tier.every == 0
+        if not self._is_due:
+            return
         if self._part < 1.0:
-            self.host.submit(latent)
+            self._drawing.submit(latent)
         if self.over is not None and latent.partner is not None:
             self.over.submit(latent.partner)
 
+    def _latest(self) -> Image | None:
+        """The newest picture of the species. While another host takes over, that of the one before."""
+        if self._species is not self._drawing:
+            image = self._drawing.latest()
+            if image is not None and image.submitted_s >= self._drawing_s:  # what it drew long ago is not shown again
+                self._species = self._drawing
+        image = self._species.latest()
+        if image is not None and self._species is self.small:
+            return replace(image, serial=-image.serial)  # both count from one, and no picture is to pass for another
+        return image
+
+    @property
+    def _hosts(self) -> list[EngineHost]:
+        return [host for host in (self.host, self.small, self.over) if host is not None]
+
+    @property
+    def _seen(self) -> EngineHost:
+        """The one whose picture is seen most."""
+        return self.over if self.over is not None and self._part >= 0.5 else self._species
+
+    def _govern(self, image: Image | None, *, drawn_s: float) -> None:
+        """Give up, or take up again, what the machine cannot or can hold."""
+        seen_image = (self._seen, image.serial) if image is not None else None
+        is_new, self._seen_image = seen_image is not None and seen_image != self._seen_image, seen_image
+        missed, self._missed = self._pace.missed - self._missed, self._pace.missed
+        change = self._governor.frame(
+            at_s=self._presented_s,
+            missed=missed,
+            draw_s=drawn_s,
+            infer_s=self._seen.infer_ms / 1e3,
+            is_due=self._is_due,
+            is_new=is_new,
+            shrinks=self.small is not None and self._part < 1.0,
+        )
+        if change is None:
+            return
+        before, self._tier = self._tier, change.tier
+        self.stage.detail = self._tier.detail
+        if self._tier.fps != before.fps:
+            self._pace.change(self._tier.fps)
+        drawing = self.small if self._tier.small and self.small is not None else self.host
+        if drawing is not self._drawing:
+            self._drawing, self._drawing_s = drawing, self._presented_s
+        self.notices.say(change.text, at_s=self._presented_s)
+
     def _next_draw_s(self) -> float:
         if self._paced_by_display:  # the swap waits for the display: draw as late as is safe before it
-            return self._presented_s + max(self._pace.period_s - self._draw.typical_s - 0.003, 0.0)
+            return self._presented_s + max(self._pace.period_s - self._draw.typical_s - SWAP_MARGIN_S, 0.0)
         return self._pace.next_draw_s()
 
     def _tick(self, draw_s: float) -> Tick:
@@ -218,11 +284,6 @@ class Show:
     def _watch(self) -> None:
         """Announce what the rooms report."""
         now_s = self.clock.now_s()
-        if self._pace.eased():
-            self.notices.say(
-                f"this machine misses frames; going on with {self.fps:g} a second (a smaller --size may hold more)",
-                at_s=now_s,
-            )
         if now_s < self._watch_due_s:
             return
         self._watch_due_s = now_s + REPORT_S
@@ -259,11 +320,13 @@ class Show:
             return self._hud
         self._hud_due_s = now_s + REPORT_S
         features, ears, hands = self.ears.latest(), self.ears.status(), self.hands.status()
-        cues, cue = self.plan.cues, self.cue
+        cues, cue, seen = self.plan.cues, self.cue, self._seen
         names = [f"{each.id}  {each.name}".strip() for each in cues]
         self._hud = HudState(
             fps_displayed=self.meter.fps,
             fps_generated=self.meter.images_per_s,
+            effects_eased=f"effects {self._tier.detail:.0%}" if self._tier.detail < 1.0 else "",
+            generator_eased="every 2nd" if self._tier.every > 1 else "",
             frame_p99_ms=self.meter.p99_ms,
             missed_frames=self._pace.missed,
             sound_to_light_ms=self.light.median_ms,
@@ -280,7 +343,7 @@ class Show:
             clip=now_s - self._clipped_s < CLIP_SHOWN_S,
             audio=ears.detail,
             audio_lost=ears.state == "lost",
-            engine=f"{self.host.name}, {self.host.infer_ms:.1f} ms",
+            engine=f"{seen.name}, half size" if seen is self.small else f"{seen.name}, {seen.infer_ms:.1f} ms",
             osc_per_s=hands.messages_per_s,
             osc_refused=hands.refused,
             osc_unknown=hands.unknown,
@@ -292,7 +355,7 @@ class Show:
                 HudMessage(text=notice.text, count=notice.count, severe=notice.severe)
                 for notice in self.notices.recent(at_s=now_s)
             ),
-            spent_ms=dict(self.stage.spent_ms) | {"engine": self.host.infer_ms},
+            spent_ms=dict(self.stage.spent_ms) | {"engine": seen.infer_ms},
         )
         return self._hud
 
@@ -302,9 +365,8 @@ class Show:
             output.close()
         self.hands.close()
         self.ears.close()
-        self.host.close()
-        if self.over is not None:
-            self.over.close()
+        for host in self._hosts:
+            host.close()
         self.stage.close()
         self.display.close()
 

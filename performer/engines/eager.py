@@ -4,10 +4,20 @@ Thread: a worker of its own. Owns: the weights.
 """
 
 import importlib.util
+from importlib.metadata import version
 from typing import Any
 
+from performer import cuda
 from performer.clock import Clock
-from performer.engines.engine import Availability, EngineError, Form, Progress, SlotEngine
+from performer.engines.engine import (
+    Availability,
+    EngineError,
+    Form,
+    Progress,
+    SlotEngine,
+    forms_of,
+    this_processor,
+)
 from performer.flow import STRAIGHT, U8, LatentFrame
 from performer.generators.checkpoint import Checkpoint, CheckpointError
 
@@ -30,6 +40,11 @@ class EagerEngine(SlotEngine):
             return Availability(False, "PyTorch is not installed: pip install torch")
         return Availability(True, "PyTorch is installed")
 
+    @classmethod
+    def fingerprint(cls) -> str:
+        where = cuda.card() if not cuda.lacking() else this_processor()
+        return f"torch {version('torch')} on {where}"
+
     def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
         progress("loading PyTorch")
         import torch
@@ -38,10 +53,8 @@ class EagerEngine(SlotEngine):
 
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            self._networks[Form.FIRST] = network.build(checkpoint).to(self._device)
-            if sibling is not None:
-                self._networks[Form.SIBLING] = network.build(sibling).to(self._device)
-                self._networks[Form.BETWEEN] = network.build(checkpoint, sibling).to(self._device)
+            for form, (first, second) in forms_of(checkpoint, sibling).items():
+                self._networks[form] = network.build(first, second).to(self._device)
         except CheckpointError as error:
             raise EngineError(str(error)) from error
         self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
@@ -57,7 +70,9 @@ class EagerEngine(SlotEngine):
         given["ws"] = given["ws"][None]
         if "bends" in given and latent.bends is STRAIGHT:
             given["bends"] = None  # the same to the bit, without the forty small steps of each bend
-        with torch.inference_mode():
+        # The oracle of the others: the card's short floats (TF32), torch's default for convolutions, round too early.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
             torch.from_numpy(out).copy_(network(*given.values()))
 
 

@@ -10,19 +10,21 @@ Real-time: all memory is allocated in `activate`.
 """
 
 import importlib
+import os
 import pkgutil
+import platform
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 import performer.engines
 from performer.clock import Clock
-from performer.flow import U8, Image, LatentFrame
+from performer.flow import Image, LatentFrame, Pixels
 from performer.generators.checkpoint import Checkpoint
 from performer.refusal import Refused
 
@@ -63,8 +65,11 @@ class Engine(ABC):
     rank: ClassVar[int]  # lower is tried first until measurements decide
     suits: ClassVar[str]  # for which machine, in words for the announcement
 
+    half: ClassVar[bool] = False  # in half precision, whose range a species may leave
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.stays_on_card = False  # set before `activate` where the stage takes pictures from the graphics card
         self.failure: Exception | None = None  # set when pictures stopped coming; the show then rebuilds
         self.images = 0  # finished since activation
         self.infer_ms = 0.0  # time of the newest picture from start to finish, milliseconds
@@ -73,6 +78,11 @@ class Engine(ABC):
     @abstractmethod
     def probe(cls) -> Availability:
         """Can this engine run on this machine? Cheap: imports nothing heavy."""
+
+    @classmethod
+    @abstractmethod
+    def fingerprint(cls) -> str:
+        """What its speed and its pictures depend on besides the species: versions, the card or the processor."""
 
     @abstractmethod
     def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
@@ -111,12 +121,12 @@ class SlotEngine(Engine):
         self._closing = False
         self._newest: Image | None = None
         self._held: Image | None = None
-        self._buffers: list[U8] = []
+        self._buffers: list[Pixels] = []
         self._thread: threading.Thread | None = None
 
     def _start(self, height_px: int, width_px: int) -> None:
-        """Allocate the buffers and start the thread; the last act of a subclass's `activate`."""
-        self._buffers = [np.zeros((height_px, width_px, 4), np.uint8) for _ in range(3)]
+        """Make the buffers and start the thread; the last act of a subclass's `activate`."""
+        self._buffers = [self._buffer(height_px, width_px) for _ in range(3)]
         self._thread = threading.Thread(target=self._run, name=f"engine-{self.name}", daemon=True)
         self._thread.start()
 
@@ -135,7 +145,8 @@ class SlotEngine(Engine):
             self._wake.notify()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
-            self._thread = None
+            if not self._thread.is_alive():
+                self._thread = None
 
     def _run(self) -> None:
         while True:
@@ -156,13 +167,34 @@ class SlotEngine(Engine):
                 self.failure = error
                 return
             ready_s = self._clock.now_s()
-            self.images += 1
             self.infer_ms = (ready_s - started_s) * 1000
-            self._newest = Image(pixels=buffer, serial=self.images, submitted_s=submitted_s, ready_s=ready_s)
+            self._newest = Image(pixels=buffer, serial=self.images + 1, submitted_s=submitted_s, ready_s=ready_s)
+            self.images += 1  # last: whoever sees the count finds the picture
+
+    def _buffer(self, height_px: int, width_px: int) -> Pixels:
+        """Room for one picture."""
+        return np.zeros((height_px, width_px, 4), np.uint8)
 
     @abstractmethod
-    def _infer_impl(self, latent: LatentFrame, out: U8) -> None:
-        """Run one latent and write the picture into `out` [H, W, 4]. Engine thread."""
+    def _infer_impl(self, latent: LatentFrame, out: Any) -> None:
+        """Run one latent and write the picture into `out`, one of the buffers. Engine thread."""
+
+
+def forms_of(checkpoint: Checkpoint, sibling: Checkpoint | None) -> dict[Form, tuple[Checkpoint, Checkpoint | None]]:
+    """The networks that draw a species, or two siblings and all between them: each form with what it is built from."""
+    if sibling is None:
+        return {Form.FIRST: (checkpoint, None)}
+    return {Form.FIRST: (checkpoint, None), Form.SIBLING: (sibling, None), Form.BETWEEN: (checkpoint, sibling)}
+
+
+def this_processor() -> str:
+    """The processor, well enough to know it again; its own name is not to be had everywhere."""
+    return f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores"
+
+
+def names_of(*species: Checkpoint | None) -> str:
+    """What is built, for progress."""
+    return " and ".join(each.provenance.name for each in species if each is not None)
 
 
 def engines() -> dict[str, type[Engine]]:

@@ -1,21 +1,26 @@
 """The engine on stage, and those that stand in for it.
 
-When an engine fails in a show the last picture is held, the engine is rebuilt off the render thread, and if that fails
-too a humbler one takes over. Each step is announced; the frame never waits.
+Which one plays is decided by measurement (`trial`), or by whoever forces one. When an engine fails in a show the last
+picture is held, the engine is rebuilt off the render thread, and if that fails too a humbler one takes over. Each step is
+announced; the frame never waits.
 
-Thread: `submit` and `latest` on the render thread; rebuilding on a worker.
+Thread: `submit` and `latest` on the render thread; building on a worker.
 """
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
+from performer import cuda
 from performer.clock import Clock
+from performer.engines import trial
 from performer.engines.engine import Engine, EngineError, Progress, engines
-from performer.flow import Image, LatentFrame
+from performer.flow import DevicePixels, Image, LatentFrame
 from performer.generators.checkpoint import Checkpoint
 from performer.notices import Notices
 
 REBUILDS = 2  # of one engine, before a humbler one is tried
+AUTO, MEASURE = "auto", "measure"  # choices besides the engines' names: the fastest, as remembered or measured anew
 
 
 class EngineHost:
@@ -27,14 +32,25 @@ class EngineHost:
         *,
         clock: Clock,
         notices: Notices,
-        choice: str = "",
+        choice: str = AUTO,
         sibling: Checkpoint | None = None,
+        stays_on_card: bool = False,
     ) -> None:
-        """`choice` forces an engine by name. Raises EngineError where it is unknown or cannot run here."""
+        """
+        choice
+            `auto`, `measure`, or an engine by name, which is then not put to the trial.
+        stays_on_card
+            whether the stage takes pictures from the graphics card.
+
+        Raises EngineError where the choice is unknown or cannot run here.
+        """
         self.checkpoint, self.sibling = checkpoint, sibling
+        self.refused: EngineError | None = None  # why `start` came to nothing
         self._clock = clock
         self._notices = notices
-        self._candidates, self.why = candidates(choice)
+        self._stays_on_card = stays_on_card
+        self._candidates, self._reason, self._missing = candidates(choice)
+        self._tries = choice if choice in (AUTO, MEASURE) else ""  # empty once an engine is settled
         self._engine: Engine | None = None
         self._image: Image | None = None
         self._rebuilds = 0
@@ -47,6 +63,11 @@ class EngineHost:
         return self._engine.name if self._engine is not None else ""
 
     @property
+    def why(self) -> str:
+        """Why this engine plays and no other, in words."""
+        return "; ".join([self._reason, *self._missing])
+
+    @property
     def images(self) -> int:
         """Pictures finished since the show began."""
         return self._finished + (self._engine.images if self._engine is not None else 0)
@@ -56,14 +77,37 @@ class EngineHost:
         """How long the newest picture took, milliseconds."""
         return self._engine.infer_ms if self._engine is not None else 0.0
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether an engine runs."""
+        return self._engine is not None
+
+    def start(self, *, progress: Progress) -> None:
+        """`activate` on a worker; `is_ready` or `refused` tell the end of it."""
+
+        def activate() -> None:
+            try:
+                self.activate(progress=progress)
+            except EngineError as error:
+                self.refused = error
+
+        self._worker = threading.Thread(target=activate, name="engine-start", daemon=True)
+        self._worker.start()
+
     def activate(self, *, progress: Progress) -> None:
-        """Make the first engine that works ready. Raises EngineError when none does."""
+        """Make the best engine that works ready. Raises EngineError when none does."""
+        if self._tries:
+            measure, self._tries = self._tries == MEASURE, ""
+            self._settle(progress, measure=measure)
+            if self._engine is not None:
+                return
         failures = []
         while self._candidates:
-            engine = self._candidates[0](self._clock)
+            engine = self._made(self._candidates[0])
             try:
                 engine.activate(self.checkpoint, sibling=self.sibling, progress=progress)
-            except EngineError as error:
+            except Exception as error:
+                engine.close()
                 failures.append(f"{engine.name}: {error}")
                 self._candidates = self._candidates[1:]
                 continue
@@ -76,13 +120,17 @@ class EngineHost:
         raise EngineError("no engine can play this species: " + "; ".join(failures))
 
     def submit(self, latent: LatentFrame) -> None:
-        """Hand a latent to the engine; while none runs it is dropped."""
+        """Hand a latent to the engine; while none runs it is dropped. Rows beyond the species' own are left out."""
         engine = self._engine
         if engine is None:
             return
         if engine.failure is not None:
             self._replace(engine)
             return
+        sizes = self.checkpoint.sizes
+        if len(latent.ws) > sizes.num_ws:
+            rows, layers = slice(sizes.num_ws), slice(sizes.noise_layers)
+            latent = replace(latent, ws=latent.ws[rows], noise=latent.noise[layers], blend=latent.blend[rows])
         engine.submit(latent)
 
     def latest(self) -> Image | None:
@@ -100,16 +148,35 @@ class EngineHost:
         if self._engine is not None:
             self._engine.close()
 
+    def _made(self, kind: type[Engine]) -> Engine:
+        engine = kind(self._clock)
+        engine.stays_on_card = self._stays_on_card
+        return engine
+
+    def _settle(self, progress: Progress, *, measure: bool) -> None:
+        """Put the candidates in the order of their trial, and say so; leave out those that must not play."""
+        if len(self._candidates) < 2 or trial.ORACLE not in [kind.name for kind in self._candidates]:
+            return
+        kinds, species = self._candidates, (self.checkpoint, self.sibling)
+        verdicts = None if measure else trial.remembered(kinds, *species)
+        if verdicts is None:
+            made = [self._made(kind) for kind in kinds]
+            try:
+                verdicts, self._engine = trial.held(made, *species, clock=self._clock, progress=progress)
+            except EngineError as error:
+                said = f"engines could not be compared ({error}); they are tried in their order"
+                self._notices.say(said, at_s=self._clock.now_s(), severe=True)
+                return
+            trial.remember(verdicts, kinds, *species)
+        by_name = {kind.name: kind for kind in kinds}
+        self._candidates = [by_name[verdict.engine] for verdict in verdicts if not verdict.fault]
+        told = ", ".join(str(verdict) for verdict in verdicts)
+        self._reason = f"the fastest that draws this species right ({told})"
+
     def _replace(self, failed: Engine) -> None:
         """Let go of a failed engine and build the next on a worker."""
         self._finished += failed.images
-        if self._image is not None:  # its memory goes with the engine
-            self._image = Image(
-                pixels=self._image.pixels.copy(),
-                serial=self._image.serial,
-                submitted_s=self._image.submitted_s,
-                ready_s=self._image.ready_s,
-            )
+        self._image = _kept(self._image)  # its memory goes with the engine
         self._engine = None
         self._rebuilds += 1
         if self._rebuilds > REBUILDS and len(self._candidates) > 1:
@@ -132,8 +199,20 @@ class EngineHost:
         self._worker.start()
 
 
-def candidates(choice: str = "") -> tuple[Sequence[type[Engine]], str]:
-    """Engines to try, best first, and why the first is chosen.
+def _kept(image: Image | None) -> Image | None:
+    """The picture in memory of its own; None where a card that failed does not give it back: the stage has it still."""
+    if image is None:
+        return None
+    if not isinstance(image.pixels, DevicePixels):
+        return replace(image, pixels=image.pixels.copy())
+    try:
+        return replace(image, pixels=cuda.downloaded(image.pixels))
+    except cuda.CudaError:
+        return None
+
+
+def candidates(choice: str = AUTO) -> tuple[Sequence[type[Engine]], str, list[str]]:
+    """(engines to try, best first until they are measured; why the first is chosen; what others lack).
 
     Raises:
         EngineError: `choice` is unknown, cannot run here, or nothing can.
@@ -141,14 +220,18 @@ def candidates(choice: str = "") -> tuple[Sequence[type[Engine]], str]:
     found = engines()
     probed = {name: engine.probe() for name, engine in found.items()}
     usable = [engine for name, engine in found.items() if probed[name].available]
-    if choice:
+    if choice not in (AUTO, MEASURE):
         if choice not in found:
-            raise EngineError(f"engine {choice!r} is unknown; expected one of: {', '.join(found)}")
+            raise EngineError(f"engine {choice!r} is unknown; expected one of: {', '.join([AUTO, MEASURE, *found])}")
         if not probed[choice].available:
             raise EngineError(f"engine {choice!r} cannot run here: {probed[choice].reason}")
         forced = found[choice]
-        return [forced, *(e for e in usable if e.rank > forced.rank)], "asked for"
+        return [forced, *(e for e in usable if e.rank > forced.rank)], "asked for", []
     if not usable:
         raise EngineError("; ".join(f"{name}: {state.reason}" for name, state in probed.items()))
-    missing = [f"no {name}: {state.reason}" for name, state in probed.items() if not state.available]
-    return usable, "; ".join([f"for {usable[0].suits}", *missing])
+    lacks: dict[str, list[str]] = {}
+    for name, state in probed.items():
+        if not state.available:
+            lacks.setdefault(state.reason, []).append(name)
+    missing = [f"no {' and no '.join(names)}: {reason}" for reason, names in lacks.items()]
+    return usable, f"for {usable[0].suits}", missing

@@ -7,13 +7,23 @@ Owns: the compiled models and three inference requests of each, so that a pictur
 import importlib.util
 import threading
 import warnings
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from performer.clock import Clock
 from performer.engines import cache
-from performer.engines.engine import Availability, Engine, EngineError, Form, Progress
+from performer.engines.engine import (
+    Availability,
+    Engine,
+    EngineError,
+    Form,
+    Progress,
+    forms_of,
+    names_of,
+    this_processor,
+)
 from performer.flow import Image, LatentFrame
 from performer.generators.checkpoint import Checkpoint, CheckpointError
 
@@ -58,11 +68,13 @@ class OpenVinoEngine(Engine):
             return Availability(False, "OpenVINO is not installed: pip install openvino")
         return Availability(True, "OpenVINO is installed")
 
+    @classmethod
+    def fingerprint(cls) -> str:
+        return f"openvino {version('openvino')} on {this_processor()}"
+
     def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
-        self._add(Form.FIRST, compiled_model(checkpoint, progress=progress))
-        if sibling is not None:
-            self._add(Form.SIBLING, compiled_model(sibling, progress=progress))
-            self._add(Form.BETWEEN, compiled_model(checkpoint, sibling=sibling, progress=progress))
+        for form, (first, second) in forms_of(checkpoint, sibling).items():
+            self._add(form, compiled_model(first, sibling=second, progress=progress))
 
     def _add(self, form: Form, compiled: Any) -> None:
         """Make the requests of a form, and run each once."""
@@ -174,8 +186,7 @@ def converted(
     from performer.generators import network
 
     module = network.build(checkpoint, sibling)
-    names = [each.provenance.name for each in (checkpoint, sibling) if each is not None]
-    progress(f"building the engine for {' and '.join(names)}")
+    progress(f"building the engine for {names_of(checkpoint, sibling)}")
     return graph_of(module, signal=signal)
 
 

@@ -11,7 +11,9 @@ Thread: whoever calls; seconds.
 """
 
 import importlib.util
+import itertools
 import logging
+import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +32,12 @@ OPSET = 20
 PACKAGES = ("onnx", "onnxscript")
 
 
-def to_onnx(network: PictureNetwork) -> bytes:
+def to_onnx(network: PictureNetwork, *, products: bool = True) -> bytes:
     """The network, in the precision that it was built in, as a serialised ONNX model.
+
+    products
+        False writes matrix products in single precision as multiplications and sums. They are few and small, and an
+        engine may have none: TensorRT for RTX on cards of compute capability 7.5.
 
     Raises:
         Refused: the packages for it are not installed.
@@ -45,6 +51,8 @@ def to_onnx(network: PictureNetwork) -> bytes:
     with _quiet(), torch.no_grad():
         traced = torch.export.export(network, examples)
         fold(traced)
+        if not products:
+            spell_out_products(traced)
         program = torch.onnx.export(
             traced,
             dynamo=True,
@@ -57,6 +65,28 @@ def to_onnx(network: PictureNetwork) -> bytes:
     assert program is not None, "the exporter returns a program unless it is told to write a file"
     tidy(program.model)
     return program.model_proto.SerializeToString()
+
+
+def folded(network: PictureNetwork) -> fx.GraphModule:
+    """The network as PyTorch runs it with everything computed that can be: for runtimes that replay PyTorch's own steps.
+
+    It takes `PictureNetwork.inputs` in order, on the network's device. Kernels of convolutions lie channels last, as the
+    features do.
+    """
+    aten = torch.ops.aten
+    with _quiet(), torch.no_grad():
+        device = next(itertools.chain(network.parameters(), network.buffers())).device
+        traced = torch.export.export(network, tuple(example.to(device) for example in network.examples()))
+        fold(traced)
+        module = traced.module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    for node in module.graph.nodes:
+        if node.target in (aten.conv2d.default, aten.conv_transpose2d.input):
+            kernel = node.args[1]
+            if kernel.op == "get_attr":
+                tensor = operator.attrgetter(kernel.target)(module)
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def fold(traced: ExportedProgram) -> None:
@@ -85,6 +115,33 @@ def fold(traced: ExportedProgram) -> None:
         if node in known and not node.users:
             graph.erase_node(node)
             specs.remove(spec)
+    traced.graph_module.recompile()
+
+
+def spell_out_products(traced: ExportedProgram) -> None:
+    """Write matrix products in single precision as multiplications and sums."""
+    graph, aten = traced.graph, torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target not in (aten.linear.default, aten.matmul.default) or node.meta["val"].dtype != torch.float32:
+            continue
+        with graph.inserting_before(node):
+
+            def add(target: Any, *args: Any) -> fx.Node:
+                made = graph.call_function(target, args)
+                made.meta["val"] = target(*fx.map_arg(args, lambda source: source.meta["val"]))
+                return made
+
+            rows, columns, *bias = node.args
+            if node.target is aten.linear.default:
+                columns = add(aten.transpose.int, columns, -1, -2)
+            terms = add(
+                aten.mul.Tensor, add(aten.unsqueeze.default, rows, -1), add(aten.unsqueeze.default, columns, -3)
+            )
+            result = add(aten.sum.dim_IntList, terms, [-2])
+            if bias and bias[0] is not None:
+                result = add(aten.add.Tensor, result, bias[0])
+        node.replace_all_uses_with(result)
+        graph.erase_node(node)
     traced.graph_module.recompile()
 
 

@@ -15,6 +15,23 @@ from performer.stage.isf import IsfEffect, IsfError, IsfInput, glsl_of, size_px
 
 Size = tuple[int, int]
 
+_COPY_VERTEX = """#version 330 core
+in vec2 corner;
+out vec2 at;
+void main() { gl_Position = vec4(corner, 0.0, 1.0); at = corner * 0.5 + 0.5; }
+"""
+
+_COPY = """#version 330 core
+uniform sampler2D image;
+uniform float gain;
+in vec2 at;
+out vec4 color;
+void main() {
+  vec4 c = texture(image, at);
+  color = vec4(gain * c.rgb, c.a);
+}
+"""
+
 
 def make_texture(ctx: moderngl.Context, size: Size, pixels: bytes | None = None) -> moderngl.Texture:
     """A smooth, clamped RGBA8 texture. Never RGB8: three bytes break every alignment that makes a copy fast."""
@@ -43,6 +60,26 @@ class Canvas:
         self.texture.release()
 
 
+class Copier:
+    """Copies a texture into a canvas of any size. GL's own copy of framebuffers keeps sizes."""
+
+    def __init__(self, ctx: moderngl.Context, *, corners: moderngl.Buffer) -> None:
+        self._program = ctx.program(vertex_shader=_COPY_VERTEX, fragment_shader=_COPY)
+        self._array = ctx.vertex_array(self._program, [(corners, "2f", "corner")])
+
+    def draw(self, texture: moderngl.Texture, *, into: Canvas, gain: float = 1.0) -> None:
+        """Draw `texture`, times `gain`, all over `into`."""
+        texture.use(0)
+        self._program["image"], self._program["gain"] = 0, gain
+        into.framebuffer.use()
+        self._array.render()
+
+    def release(self) -> None:
+        """Give everything back to the card."""
+        self._array.release()
+        self._program.release()
+
+
 @dataclass(slots=True)
 class _Pass:
     """One compiled pass, with its uniforms looked up once."""
@@ -63,6 +100,8 @@ class Effect:
 
     size
         of the effect's output, (width, height) px.
+    copier
+        for persistent pictures that change their size; stays the caller's.
     final
         True for the last effect of the chain, which the stage dims.
     """
@@ -75,11 +114,13 @@ class Effect:
         table: ParamTable,
         size: Size,
         corners: moderngl.Buffer,
+        copier: Copier,
         final: bool = False,
     ) -> None:
         self.isf = isf
         self.name = isf.name
         self._ctx = ctx
+        self._copier = copier
         self._final = final
         images = [source.name for source in isf.inputs if source.type == "image"]
         targets = list(dict.fromkeys(p.target for p in isf.passes if p.target))
@@ -120,22 +161,28 @@ class Effect:
         return made
 
     def resize(self, size: Size) -> None:
-        """Make the buffers for another output size; persistent pictures begin anew."""
+        """Make the buffers for another output size; persistent pictures go on in them, scaled."""
         if size == self.size:
             return
-        self._release_buffers()
-        self.size = size
+        old = [*self._fronts.values(), *self._backs.values(), *((self._own,) if self._own else ())]
+        fronts, backs, own = {}, {}, None  # all of them, or none where the card refuses one
         for one in self.isf.passes:
-            if one.target:
+            if one.target and one.target not in fronts:
                 pixels = (
                     size_px(one.width, width_px=size[0], height_px=size[1]),
                     size_px(one.height, width_px=size[0], height_px=size[1]),
                 )
-                self._fronts[one.target] = Canvas(self._ctx, pixels)
-                if one.persistent:
-                    self._backs[one.target] = Canvas(self._ctx, pixels)
+                fronts[one.target] = Canvas(self._ctx, pixels)
+            if one.persistent and one.target not in backs:
+                backs[one.target] = Canvas(self._ctx, fronts[one.target].size)
         if not self._final and not self.isf.passes[-1].target:
-            self._own = Canvas(self._ctx, size)
+            own = Canvas(self._ctx, size)
+        for target in backs:
+            if target in self._fronts:
+                self._copier.draw(self._fronts[target].texture, into=fronts[target])
+        self.size, self._fronts, self._backs, self._own = size, fronts, backs, own
+        for canvas in old:
+            canvas.release()
 
     def render(
         self,
@@ -165,7 +212,10 @@ class Effect:
         for index, (one, compiled) in enumerate(zip(self.isf.passes, self._passes, strict=True)):
             if only_last and index != last:
                 continue
-            if index == last and into is not None:
+            feeds_back = index == last and into is not None and one.persistent
+            if feeds_back and only_last:
+                continue  # what it has drawn is there; once more would be a frame more
+            if index == last and into is not None and not feeds_back:
                 canvas = into
             elif one.target:
                 canvas = self._backs[one.target] if one.persistent else self._fronts[one.target]
@@ -173,7 +223,7 @@ class Effect:
                 canvas = self._own or into
                 assert canvas is not None, "a final effect needs a canvas"
             self._set_uniforms(compiled, values=values, tick=tick, size=canvas.size)
-            compiled.set("STAGE_GAIN", gain)
+            compiled.set("STAGE_GAIN", 1.0 if feeds_back else gain)  # the dimmer is no part of what it sees again
             for name in self._image_names:
                 images.get(name, self._black).use(self._units[name])
             for name, front in self._fronts.items():
@@ -182,9 +232,12 @@ class Effect:
                 texture.use(self._units[name])
             canvas.framebuffer.use()
             compiled.array.render()
-            if one.persistent and canvas is not into:
+            if one.persistent:
                 self._fronts[one.target], self._backs[one.target] = canvas, self._fronts[one.target]
             result = canvas
+        if into is not None and self.isf.passes[last].persistent:
+            self._copier.draw(self._fronts[self.isf.passes[last].target].texture, into=into, gain=gain)
+            result = into
         assert result is not None
         return result.texture
 
@@ -210,14 +263,10 @@ class Effect:
         for canvas in (*self._fronts.values(), *self._backs.values()):
             canvas.clear()
 
-    def _release_buffers(self) -> None:
-        for canvas in (*self._fronts.values(), *self._backs.values(), *((self._own,) if self._own else ())):
-            canvas.release()
-        self._fronts, self._backs, self._own = {}, {}, None
-
     def release(self) -> None:
         """Give everything back to the card."""
-        self._release_buffers()
+        for canvas in (*self._fronts.values(), *self._backs.values(), *((self._own,) if self._own else ())):
+            canvas.release()
         self._black.release()
         for one in self._passes:
             one.array.release()

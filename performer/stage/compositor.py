@@ -5,7 +5,8 @@
               256 px     └──── internal size ────┘  display's size
 
 All but the last effect run at an internal size, which a software renderer can afford; the last one draws the display's
-pixels. The canvas holds the picture as displayed, without the HUD; outputs read it there.
+pixels. The canvas holds the picture as displayed, without the HUD; outputs read it there. A machine that is short of
+time draws the inner effects smaller (`Stage.detail`); trails go on through that.
 
 The second row is there while two generators are seen at once. Their sizes may differ: each is framed from its own, and
 what is mixed has the frame's size. The effects after that see one picture and run once, so trails stay what they are.
@@ -16,7 +17,8 @@ the last picture is held.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ import numpy as np
 from performer import resources
 from performer.flow import F32, U8, Frame, Image, Params, Tick
 from performer.params import Param, ParamTable
-from performer.stage.chain import Canvas, Effect, full_screen_corners
+from performer.stage.chain import Canvas, Copier, Effect, full_screen_corners
 from performer.stage.hud import Hud, HudState
 from performer.stage.isf import IsfEffect, IsfError, IsfInput, IsfPass, params_of, read_isf
 from performer.stage.outputs.output import Display
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 FRAME_SHADER = resources.SHADERS / "frame.fs"
 DEFAULT_EFFECTS = (resources.SHADERS / "feedback.fs", resources.SHADERS / "grade.fs")
 SOFTWARE_LINES = 360  # height of the internal picture on a software renderer, px
+DETAILS = (1.0, 0.75, 0.5)  # parts of the internal size at which the effects may run, finest first
 
 # What remains when a shader fails: the picture, stretched, or the picture as it comes.
 _PLAIN = IsfEffect(
@@ -97,6 +100,9 @@ class Stage:
         self._corners = full_screen_corners(self._ctx)
         self._size = display.size_px
         self._canvas = Canvas(self._ctx, self._size)
+        self.detail = DETAILS[0]  # the part of the internal size that is wished for; it is taken up in the next frame
+        self._detail = self.detail  # and the one that is there
+        self._copier = Copier(self._ctx, corners=self._corners)
         self._mixer = Mixer(self._ctx, corners=self._corners)
         self._picture = self._make_picture()
         self._over: Picture | None = None  # of the second generator, from when it is first seen
@@ -108,6 +114,11 @@ class Stage:
         self._drawn: tuple[F32, Tick, float] | None = None  # values, tick and gain of what the canvas holds
         self._tail: tuple[moderngl.Texture, ...] = ()  # what the last effect was given; two if they are mixed last
         self.spent_ms: dict[str, float] = {}
+        # Drawing on a card goes on after the calls have returned. It is asked how long it took two frames later, when
+        # that is known; asking sooner would wait for it.
+        self._queries = [] if display.is_software else [self._ctx.query(time=True) for _ in range(2)]
+        self._asked = 0
+        self.card_ms = 0.0  # what the card took to draw a frame; 0 where the processor draws
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
@@ -119,12 +130,24 @@ class Stage:
     @property
     def internal_px(self) -> tuple[int, int]:
         """(width, height) at which all but the last effect run."""
+        width, height = self._full_px
+        if self._detail == 1.0:
+            return width, height
+        return _even(width * self._detail), _even(height * self._detail)
+
+    @property
+    def _full_px(self) -> tuple[int, int]:
         if self._wished_px is not None:
             return self._wished_px
         width, height = self._size
         if not self._display.is_software or height <= SOFTWARE_LINES:
             return self._size
-        return 2 * round(width * SOFTWARE_LINES / height / 2), SOFTWARE_LINES
+        return _even(width * SOFTWARE_LINES / height), SOFTWARE_LINES
+
+    @property
+    def details(self) -> tuple[float, ...]:
+        """What `detail` may be, finest first; 1 alone where no effect runs at the internal size."""
+        return DETAILS if len(self._effects) > 1 else DETAILS[:1]
 
     def _load(self, paths: Sequence[str | Path]) -> list[Effect]:
         found: list[IsfEffect] = []
@@ -151,7 +174,9 @@ class Stage:
         return effects
 
     def _compile(self, isf: IsfEffect, *, size: tuple[int, int], final: bool) -> Effect:
-        return Effect(self._ctx, isf, table=self._table, size=size, corners=self._corners, final=final)
+        return Effect(
+            self._ctx, isf, table=self._table, size=size, corners=self._corners, copier=self._copier, final=final
+        )
 
     def _warn(self, text: str) -> None:
         if text not in self._warnings:
@@ -189,7 +214,8 @@ class Stage:
             # meanwhile (another size), GL complains. The screen is there always.
             self._display.framebuffer.use()
             self._fit()
-            self._draw(image, params, tick, over=over, part=part)
+            with self._timed():
+                self._draw(image, params, tick, over=over, part=part)
         except Exception as error:  # the show goes on with the picture that is there
             self._warn(f"the picture is held: {type(error).__name__}: {error}")
         try:
@@ -222,14 +248,32 @@ class Stage:
         self._size = size
         self._canvas.release()
         self._canvas = Canvas(self._ctx, size)
-        for effect in self._effects:
-            effect.resize(size if effect is self._effects[-1] else self.internal_px)
+        self._effects[-1].resize(size)
+        self._fit_inner()
+        if self._drawn is not None:
+            self._drawn = (*self._drawn[:2], -1.0)
+
+    def _fit_inner(self) -> None:
+        """Give all but the last effect their size."""
+        self._tail = ()
         for canvas in self._spare:
             canvas.release()
         self._spare = []
-        self._tail = ()
-        if self._drawn is not None:
-            self._drawn = (*self._drawn[:2], -1.0)
+        for effect in self._effects[:-1]:
+            effect.resize(self.internal_px)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Have the card time what is drawn within."""
+        if not self._queries:
+            yield
+            return
+        query = self._queries[self._asked % len(self._queries)]
+        if self._asked >= len(self._queries):
+            self.card_ms = query.elapsed / 1e6
+        self._asked += 1
+        with query:
+            yield
 
     def _draw(self, image: Image | None, params: Params, tick: Tick, *, over: Image | None, part: float) -> None:
         values = params.values
@@ -238,6 +282,9 @@ class Stage:
         gain = 0.0 if dark else min(max(self._value(values, "out.dimmer", 1.0), 0.0), 1.0)
         # While frozen no image is taken either: the newest is there again at the release.
         if not frozen or self._alone.texture is None:
+            if self.detail != self._detail:
+                self._detail = self.detail  # before the card can refuse it: the effects then stay as they are
+                self._fit_inner()
             self._step(image, tick, over=over, part=part)
         if self._alone.texture is None:
             return
@@ -315,9 +362,14 @@ class Stage:
 
     def close(self) -> None:
         """Give everything back to the card; the display stays the caller's."""
-        for each in (*self._effects, self._picture, self._over, self._mixer, *self._spare, self._canvas, self._corners):
+        drawn = (*self._effects, self._picture, self._over, *self._spare, self._canvas)
+        for each in (*drawn, self._mixer, self._copier, self._corners):
             if each is not None:
                 each.release()
+
+
+def _even(pixels: float) -> int:
+    return max(2 * round(pixels / 2), 2)
 
 
 def pixels_of(texture: moderngl.Texture) -> U8:

@@ -47,6 +47,8 @@ class HudState:
 
     fps_displayed: float = 0.0
     fps_generated: float = 0.0
+    effects_eased: str = ""  # what the governor has taken from the effects, after `fps_displayed` ...
+    generator_eased: str = ""  # ... and from the generator, after `fps_generated`
     frame_p99_ms: float = 0.0
     missed_frames: int = 0
     sound_to_light_ms: float | None = None  # None while unknown
@@ -247,8 +249,11 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
         color = (*AMBER[:3], 0.25 + 0.75 * pulse) if now else DIM
         sheet.box(left + beat * 62 * unit, y + 2 * unit, 58 * unit, 5 * unit, color)
     y += 15 * unit
-    row("shown", f"{state.fps_displayed:.1f} fps")
-    row("generated", f"{state.fps_generated:.1f} fps")
+    for name, fps, eased in (
+        ("shown", state.fps_displayed, state.effects_eased),
+        ("generated", state.fps_generated, state.generator_eased),
+    ):
+        row(name, f"{fps:.1f} fps" + (f", {_short(eased, 13)}" if eased else ""), AMBER if eased else WHITE)
     row("frame p99", f"{state.frame_p99_ms:.1f} ms")
     row("missed", f"{state.missed_frames}", AMBER if state.missed_frames else WHITE)
     known = state.sound_to_light_ms is not None

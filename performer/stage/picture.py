@@ -14,8 +14,9 @@ from collections import deque
 
 import moderngl
 
-from performer.flow import Image
-from performer.stage.chain import Canvas, make_texture
+from performer.flow import DevicePixels, Image
+from performer.stage.chain import Canvas, Size
+from performer.stage.upload import Upload
 
 # A frame that comes a little late must not switch the fade on: only images that come clearly slower than frames do.
 SLOWER_THAN_FRAMES = 1.6
@@ -102,7 +103,7 @@ class Picture:
         self._sharpen = ctx.program(vertex_shader=_VERTEX, fragment_shader=_SHARPEN)
         self._sharpen["amount"] = sharpness
         self._sharpen_array = ctx.vertex_array(self._sharpen, [(corners, "2f", "corner")])
-        self._upload: moderngl.Texture | None = None
+        self._upload: Upload | None = None
         self._newest: Canvas | None = None
         self._mixes: list[Canvas] = []
         self._serial: int | None = None
@@ -141,29 +142,27 @@ class Picture:
     def _take(self, image: Image, *, photon_s: float, dt_s: float) -> None:
         # Recorded even when the image is no good: a broken one is skipped, not tried at every frame.
         self._serial = image.serial
-        height, width = image.pixels.shape[:2]
         if self._arrived_s is not None:
             self._intervals_s.append(max(photon_s - self._arrived_s, 0.0))
         self._arrived_s = photon_s
-        if image.pixels.nbytes != 4 * width * height:  # found before the picture that is there is given up
-            raise ValueError(f"an image of shape {image.pixels.shape}, {image.pixels.dtype}; expected (H, W, 4), uint8")
+        size = size_of(image)  # refuses a broken one before the picture that is there is given up
         first = self._newest is None
         interval_s = self.interval_s
         slower = interval_s > SLOWER_THAN_FRAMES * dt_s > 0
         if self._newest is not None and slower and self.texture is self._newest.texture:
             self._fade_from(self._newest)  # the newest canvas is about to be drawn over
-        if self._upload is None or self._upload.size != (width, height):
-            self._resize((width, height))
+        if self._upload is None or self._upload.size != size:
+            self._resize(size)
         assert self._upload is not None and self._newest is not None
-        self._upload.write(image.pixels if image.pixels.flags.c_contiguous else image.pixels.tobytes())
-        self._upload.use(0)
+        self._upload.put(image.pixels)
+        self._upload.texture.use(0)
         self._newest.framebuffer.use()
         self._sharpen_array.render()
         self._fade_end_s = photon_s - dt_s + min(interval_s, LONGEST_FADE_S) if slower and not first else -1.0
 
     def _resize(self, size: tuple[int, int]) -> None:
         old = self._upload, self._newest
-        made = make_texture(self._ctx, size), Canvas(self._ctx, size)  # or neither, where the card refuses one
+        made = Upload(self._ctx, size), Canvas(self._ctx, size)  # or neither, where the card refuses one
         self._upload, self._newest = made
         for each in old:
             if each is not None:
@@ -201,3 +200,14 @@ class Picture:
         for each in (self._upload, self._newest, *self._mixes, self._sharpen_array, self._sharpen):
             if each is not None:
                 each.release()
+
+
+def size_of(image: Image) -> Size:
+    """(width, height) of a picture, px. Raises ValueError where its pixels are none."""
+    pixels = image.pixels
+    if isinstance(pixels, DevicePixels):
+        return pixels.width_px, pixels.height_px
+    height, width = pixels.shape[:2]
+    if pixels.nbytes != 4 * width * height:
+        raise ValueError(f"an image of shape {pixels.shape}, {pixels.dtype}; expected (H, W, 4), uint8")
+    return width, height

@@ -24,6 +24,10 @@ class Painter(SlotEngine):
     def probe(cls):
         return Availability(True, "always")
 
+    @classmethod
+    def fingerprint(cls):
+        return cls.name
+
     def activate(self, checkpoint, *, progress, sibling=None):
         if type(self).refuses:
             raise EngineError("no paint")
@@ -98,11 +102,21 @@ def test_when_nothing_can_play_the_show_is_refused(painters, stylegan2, monkeypa
 
 
 def test_an_unknown_choice_lists_what_there_is():
-    with pytest.raises(EngineError, match=r"'warp' is unknown; expected one of: openvino, eager"):
+    with pytest.raises(EngineError, match=r"'warp' is unknown; expected one of: auto, measure, .*openvino, eager"):
         candidates("warp")
 
 
-def test_the_reason_is_announced():
-    chosen, why = candidates()
-    assert chosen[0].name == "openvino" and "without a GPU" in why
-    assert candidates("eager")[1] == "asked for"
+def test_an_engine_that_cannot_run_here_is_refused_with_the_reason(monkeypatch):
+    monkeypatch.setattr(Painter, "probe", classmethod(lambda cls: Availability(False, "no paint: buy some")))
+    monkeypatch.setattr(hosting, "engines", lambda: {"painter": Painter})
+    with pytest.raises(EngineError, match=r"'painter' cannot run here: no paint: buy some"):
+        candidates("painter")
+
+
+def test_what_is_not_there_is_told_with_its_reason(painters, monkeypatch):
+    monkeypatch.setattr(Painter, "probe", classmethod(lambda cls: Availability(False, "no paint: buy some")))
+    monkeypatch.setattr(Humble, "probe", classmethod(lambda cls: Availability(True, "always")))
+    chosen, why, missing = candidates()
+    assert [each.name for each in chosen] == ["humble"] and why == "for tests"
+    assert missing == ["no painter: no paint: buy some"]
+    assert candidates("humble")[1:] == ("asked for", [])

@@ -1,20 +1,9 @@
-"""Pace: an absolute schedule that skips what was missed, and gives up what the machine cannot hold."""
+"""Pace: an absolute schedule that skips what was missed, and the count of a display's slots."""
 
 import pytest
 
 from performer.clock import SteppedClock
 from performer.pace import Pace
-
-
-def play(pace: Pace, clock: SteppedClock, *, seconds: float, frame_s: float) -> list[float]:
-    """Show times of the paces that were given up, while every frame takes `frame_s`."""
-    eased, end_s = [], clock.now_s() + seconds
-    while clock.now_s() < end_s:
-        clock.sleep_until(pace.next_draw_s())
-        clock.sleep_until(clock.now_s() + frame_s)
-        if pace.eased():
-            eased.append(clock.now_s())
-    return eased
 
 
 def test_a_late_frame_does_not_push_later_ones_back():
@@ -34,34 +23,34 @@ def test_slots_that_were_missed_are_skipped_and_counted():
     assert pace.missed == 4
 
 
-def test_a_pace_that_cannot_be_held_is_given_up_step_by_step():
+def test_another_pace_goes_on_from_now():
     clock = SteppedClock()
-    pace = Pace(fps=40, clock=clock, humbler=(36, 32, 30))
-    eased = play(pace, clock, seconds=30, frame_s=0.030)  # 33 a second at most
-    assert pace.fps == 32
-    assert len(eased) == 2 and eased[0] > 4, "given up at once"
-    assert play(pace, clock, seconds=30, frame_s=0.010) == []
-
-
-def test_a_machine_that_holds_its_pace_keeps_it():
-    clock = SteppedClock()
-    pace = Pace(fps=40, clock=clock, humbler=(36, 32, 30))
-    assert play(pace, clock, seconds=60, frame_s=0.024) == []
+    pace = Pace(fps=40, clock=clock)
+    clock.sleep_until(pace.next_draw_s() + 0.010)
+    pace.change(32)
+    assert (pace.fps, pace.slot_s) == (32, 1 / 32)
+    assert [pace.next_draw_s(), pace.next_draw_s()] == pytest.approx([0.035 + 1 / 32, 0.035 + 2 / 32])
     assert pace.missed == 0
 
 
-def test_one_hiccup_or_a_slow_start_change_nothing():
-    clock = SteppedClock()
-    pace = Pace(fps=40, clock=clock, humbler=(36,))
-    assert play(pace, clock, seconds=2, frame_s=0.2) == []  # the first seconds of everything
-    assert play(pace, clock, seconds=10, frame_s=0.01) == []
-    assert play(pace, clock, seconds=1, frame_s=0.3) == []
-    assert play(pace, clock, seconds=10, frame_s=0.01) == []
-    assert pace.fps == 40
+def test_slots_of_a_display_are_counted_from_one_frame_to_the_next():
+    pace = Pace(fps=60, clock=SteppedClock(), refresh_hz=60)
+    pace.presented(at_s=5.0)  # whatever was before the first
+    for at_s in (5.017, 5.040, 5.050):  # a swap that returns a little late is no slot missed
+        pace.presented(at_s=at_s)
+    assert pace.missed == 0
+    pace.presented(at_s=5.050 + 2 / 60)
+    pace.presented(at_s=5.050 + 6 / 60)
+    assert pace.missed == 1 + 3
 
 
-def test_a_pace_that_was_asked_for_is_kept():
-    clock = SteppedClock()
-    pace = Pace(fps=60, clock=clock)
-    assert play(pace, clock, seconds=20, frame_s=0.05) == []
-    assert pace.fps == 60 and pace.missed > 600
+@pytest.mark.parametrize(
+    ("fps", "refresh_hz", "refreshes"),
+    [(60, 60, 1), (144, 144, 1), (30, 60, 2), (50, 60, 2), (120, 60, 1), (59.94, 60, 1), (24, 60, 3), (400, 400, 1)],
+)
+def test_a_slot_of_a_display_is_a_whole_number_of_refreshes(fps: float, refresh_hz: float, refreshes: int):
+    pace = Pace(fps=fps, clock=SteppedClock(), refresh_hz=refresh_hz)
+    assert pace.slot_s == pytest.approx(refreshes / refresh_hz)
+    for frame in range(20):
+        pace.presented(at_s=frame * refreshes / refresh_hz)
+    assert pace.missed == 0, "no frame could have come sooner"

@@ -1,0 +1,214 @@
+"""The trial of engines: which of them draw a species right, and which of those is the fastest.
+
+Held once for a species, a machine and its libraries, against the eager engine, and remembered. Half precision can leave its
+range where styles are strong, so its engines are looked at longer, over latents as far out as a show can ask for: without
+truncation, with strong noise, bent, and anywhere between two siblings. A number that is none shows as a black or white
+patch, which no picture of these survives.
+
+Thread: whoever activates engines. No clock of its own; the engines' is used.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import numpy as np
+
+from performer import cuda
+from performer.clock import Clock
+from performer.engines import cache
+from performer.engines.engine import Engine, EngineError, Progress
+from performer.flow import NOISE_MAPS, STRAIGHT, U8, DevicePixels, LatentFrame
+from performer.generators.checkpoint import Checkpoint
+from performer.generators.mapping import Mapping
+
+ORACLE = "eager"
+LEAST_PSNR_DB = 40.0  # of bytes, over a whole picture: what the eye does not tell apart
+LATENTS_HALF = 200  # looked at where an engine is in half precision
+LATENTS_FULL = 24  # elsewhere; what differs there is rounding, and shows at once
+FIRST_LATENTS = 4  # after which engines that are far too slow need not be looked at any longer
+TOO_SLOW = 4.0  # times the fastest
+PATIENCE_S = 12.0  # without half precision, the trial ends after this, however many latents it has seen
+LONGEST_PICTURE_S = 60.0
+STRONG_NOISE = 4.0
+FOLDER = "trials"  # of the cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the trial found out about one engine."""
+
+    engine: str
+    ms: float = 0.0  # median time of a picture
+    psnr_db: float = 0.0  # of its worst picture against the oracle's; infinite where all are the same
+    latents: int = 0  # looked at
+    fault: str = ""  # why it must not play; empty where it may
+
+    def __str__(self) -> str:
+        if self.fault:
+            return f"{self.engine} left out: {self.fault}"
+        if self.engine == ORACLE:
+            return f"{self.engine} {self.ms:.2f} ms"
+        likeness = "no difference" if self.psnr_db == float("inf") else f"{self.psnr_db:.0f} dB"
+        return f"{self.engine} {self.ms:.2f} ms, {likeness} over {self.latents} latents"
+
+
+def remembered(
+    candidates: Sequence[type[Engine]], checkpoint: Checkpoint, sibling: Checkpoint | None
+) -> list[Verdict] | None:
+    """The verdicts of an earlier trial of these engines on this species and machine; None where there was none."""
+    stored = cache.fetch(FOLDER, _key(candidates, checkpoint, sibling))
+    if stored is None:
+        return None
+    try:
+        return [Verdict(**each) for each in json.loads(stored)]
+    except (ValueError, TypeError):
+        return None
+
+
+def remember(
+    verdicts: Sequence[Verdict],
+    candidates: Sequence[type[Engine]],
+    checkpoint: Checkpoint,
+    sibling: Checkpoint | None,
+) -> None:
+    """Keep the verdicts for the next start."""
+    text = json.dumps([asdict(verdict) for verdict in verdicts])
+    cache.store(FOLDER, _key(candidates, checkpoint, sibling), text.encode())
+
+
+def held(
+    engines: Sequence[Engine],
+    checkpoint: Checkpoint,
+    sibling: Checkpoint | None,
+    *,
+    clock: Clock,
+    progress: Progress,
+) -> tuple[list[Verdict], Engine]:
+    """Try engines, the oracle among them, on the same latents: (verdicts, the best first; the best one, running).
+
+    The others are closed. Never raises for what an engine does: that is a verdict. Raises EngineError where the oracle
+    itself fails.
+    """
+    running = {engine.name: engine for engine in engines}
+    faults: dict[str, str] = {}
+    best = ""
+    try:
+        for name, engine in running.items():
+            try:
+                engine.activate(checkpoint, sibling=sibling, progress=progress)
+            except Exception as error:
+                faults[name] = str(error)
+        if ORACLE in faults:
+            raise EngineError(f"{ORACLE}: {faults[ORACLE]}")
+        verdicts = _compared(running, faults, checkpoint, sibling, clock=clock, progress=progress)
+        best = verdicts[0].engine
+        return verdicts, running[best]
+    finally:
+        for name, engine in running.items():
+            if name != best:
+                engine.close()
+
+
+def _compared(
+    running: dict[str, Engine],
+    faults: dict[str, str],
+    checkpoint: Checkpoint,
+    sibling: Checkpoint | None,
+    *,
+    clock: Clock,
+    progress: Progress,
+) -> list[Verdict]:
+    """The verdicts, best first, then those that must not play."""
+    spent_ms: dict[str, list[float]] = {name: [] for name in running if name not in faults}
+    psnr_db = dict.fromkeys(spent_ms, float("inf"))
+    half = any(running[name].half for name in spent_ms)
+    count = LATENTS_HALF if half else LATENTS_FULL
+    looked_at = [name for name in spent_ms if name != ORACLE]
+    began_s = said_s = clock.now_s()
+    for number, latent in enumerate(latents(checkpoint, sibling, count=count)):
+        if clock.now_s() - said_s > 1.0 or number == 0:
+            progress(f"checking {', '.join(looked_at)} against {ORACLE}: {number} of {count} pictures")
+            said_s = clock.now_s()
+        expected = _drawn(running[ORACLE], latent, clock=clock)
+        spent_ms[ORACLE].append(running[ORACLE].infer_ms)
+        for name in list(looked_at):
+            try:
+                likeness = psnr_of(_drawn(running[name], latent, clock=clock), expected)
+            except Exception as error:
+                faults[name] = f"it fails ({error})"
+                looked_at.remove(name)
+                continue
+            spent_ms[name].append(running[name].infer_ms)
+            psnr_db[name] = min(psnr_db[name], likeness)
+        if number + 1 >= FIRST_LATENTS:
+            fastest = min((median(spent_ms[name]) for name in looked_at), default=0.0)
+            looked_at = [name for name in looked_at if median(spent_ms[name]) <= TOO_SLOW * fastest]
+            if not looked_at or (not half and clock.now_s() - began_s > PATIENCE_S):
+                break
+    for name, likeness in psnr_db.items():
+        if name not in faults and likeness < LEAST_PSNR_DB:
+            faults[name] = (
+                f"it draws other pictures than {ORACLE} ({likeness:.0f} dB; expected {LEAST_PSNR_DB:.0f} at least)"
+            )
+    right = [
+        Verdict(engine=name, ms=median(times), psnr_db=psnr_db[name], latents=len(times))
+        for name, times in spent_ms.items()
+        if name not in faults
+    ]
+    wrong = [Verdict(engine=name, fault=fault) for name, fault in faults.items()]
+    return [*sorted(right, key=lambda verdict: verdict.ms), *wrong]
+
+
+def latents(checkpoint: Checkpoint, sibling: Checkpoint | None, *, count: int) -> Iterator[LatentFrame]:
+    """What a show can ask of a species, from the usual to the extreme; the same every time."""
+    sizes = checkpoint.sizes
+    rng = np.random.default_rng(20)
+    mappings = [Mapping(each) for each in (checkpoint, sibling) if each is not None]
+    for number in range(count):
+        mapping = mappings[number % len(mappings)]
+        psi = (0.7, 1.0, 1.0, 0.5)[number % 4]
+        z = rng.standard_normal((2, sizes.z_dim), np.float32)
+        first, second = (mapping.ws_from_w(w, psi=psi) for w in mapping.w_from_z(z))
+        crossed = number % 3 == 2  # one animal's form and another's colours
+        ws = np.where(np.arange(sizes.num_ws)[:, None] < sizes.coarse, first, second) if crossed else first
+        noise = np.eye(1, NOISE_MAPS, dtype=np.float32).repeat(sizes.noise_layers, axis=0)
+        if number % 4 == 1:
+            noise = noise * np.float32(STRONG_NOISE)
+        elif number % 4 == 3:
+            noise = rng.standard_normal(noise.shape, np.float32)
+        bends = STRAIGHT
+        if number % 10 == 9:
+            bends = STRAIGHT + rng.uniform(-0.1, 0.1, STRAIGHT.shape).astype(np.float32)
+            bends[:, 5:] = np.abs(bends[:, 5:])  # thresholds and dropped parts are not negative
+        blend = np.zeros(sizes.num_ws, np.float32)
+        if sibling is not None and number % 2:
+            blend = rng.random(sizes.num_ws, np.float32)
+        yield LatentFrame(ws=ws, noise=noise, bends=bends, blend=blend)
+
+
+def psnr_of(picture: U8, expected: U8) -> float:
+    """Peak signal-to-noise ratio of two pictures [H, W, 4], decibels; alpha is left out. Infinite where they are equal."""
+    error = np.mean((picture[..., :3].astype(np.float32) - expected[..., :3]) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
+
+
+def _drawn(engine: Engine, latent: LatentFrame, *, clock: Clock) -> U8:
+    """The picture of `latent`. Raises whatever the engine failed with; EngineError where it takes for ever."""
+    done, end_s = engine.images, clock.now_s() + LONGEST_PICTURE_S
+    engine.submit(latent)
+    while engine.images == done:
+        if engine.failure is not None:
+            raise engine.failure
+        if clock.now_s() > end_s:
+            raise EngineError(f"no picture after {LONGEST_PICTURE_S:g} s")
+        clock.sleep_until(clock.now_s() + 0.0002)
+    image = engine.latest()
+    assert image is not None, "an engine that has finished a picture has one"
+    return cuda.downloaded(image.pixels) if isinstance(image.pixels, DevicePixels) else image.pixels
+
+
+def _key(candidates: Sequence[type[Engine]], checkpoint: Checkpoint, sibling: Checkpoint | None) -> str:
+    other = sibling.content_hash if sibling is not None else ""
+    return cache.key_of(checkpoint, other, *(kind.fingerprint() for kind in candidates))
