@@ -64,7 +64,7 @@ def lacking() -> str:
         if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
             return f"the CUDA bindings are not installed: {INSTALL}"
         return ""
-    return "no NVIDIA driver on this machine"
+    return "no NVIDIA driver on this machine (for an NVIDIA card: nvidia.com/drivers)"
 
 
 def runtime() -> Any:

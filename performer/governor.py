@@ -175,8 +175,10 @@ class Governor:
     def _judge(self, seen: _Seen, *, at_s: float) -> Change | None:
         self._learn(seen)
         step = self._humbler(seen)
-        if self._trial is not None and (seen.late or seen.judders):
-            return self._take(self._trial.step, seen, at_s=at_s)
+        if self._trial is not None:
+            again = self._trial.step
+            if seen.late or (seen.judders and step is again):
+                return self._take(again, seen, at_s=at_s)
         if seen.late or (seen.judders and step is not None):  # an engine that nothing helps is no reason to be humble
             self._well_s = None
             self._strikes += 1

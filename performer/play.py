@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ import psutil
 from performer import setlist as setlists
 from performer.audio.ears import Ears
 from performer.audio.source import SourceSpec
+from performer.cast import Cast, Ended, made
 from performer.clock import SystemClock
 from performer.control.hands import Hands
-from performer.engines.host import AUTO, EngineHost
+from performer.engines.host import AUTO
 from performer.notices import Notices
 from performer.refusal import Refused
-from performer.show import Show
+from performer.show import Show, wanted_fps
 from performer.stage.compositor import Stage
 from performer.stage.outputs.headless import Headless
 from performer.stage.outputs.output import Display, NoDisplay, Output
@@ -54,10 +56,11 @@ class PlayOptions:
     seconds: float | None = None
 
 
-def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
-    """Open everything that a show needs. Raises Refused.
+def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: threading.Event | None = None) -> Show:
+    """Open everything that a show needs. Raises Refused; Ended where `ended` is set, or the window closed, meanwhile.
 
-    What takes long runs side by side: the audio and control processes start while the window opens and the engine loads.
+    What takes long runs side by side: the audio and control processes start while the window opens; the engines are made
+    on a thread of their own while the window says what is done.
     """
     clock = SystemClock(epoch_s=_process_start_s())
     notices = Notices()
@@ -71,14 +74,8 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
             raise Refused(f"{path}: no cue {options.cue!r}; expected one of: {known}")
         first_cue = wanted[0]
     _check_folders(options)
-    stranger = setlist.partner if setlist.stranger else None
-    sibling = None if setlist.stranger else setlist.partner
-    host = EngineHost(setlist.checkpoint, sibling=sibling, clock=clock, notices=notices, choice=options.engine)
-    over = None
-    if stranger is not None:
-        over = EngineHost(stranger, clock=clock, notices=notices, choice=options.engine)
-
-    opened: list[Callable[[], None]] = [each.close for each in (host, over) if each is not None]
+    cast = Cast(setlist, clock=clock, notices=notices, choice=options.engine)
+    opened: list[Callable[[], None]] = [cast.close]
     try:
         ears = Ears(source=setlist.audio, voices=setlist.voices, epoch_s=clock.epoch_s)
         ears.start()
@@ -98,15 +95,15 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
         opened.append(hands.close)
         display = _display(options, announce)
         opened.append(display.close)
-        host.activate(progress=announce)
-        if over is not None:
-            over.activate(progress=announce)
+        fps = wanted_fps(display, options.fps)
+        made(cast, display, fps=fps, clock=clock, announce=announce, ended=ended or threading.Event())
         outputs: list[Output] = [StillWriter(options.frames)] if options.frames else []
         show = Show(
             setlist,
             display=display,
-            host=host,
-            over=over,
+            host=cast.host,
+            over=cast.over,
+            small=cast.small,
             ears=ears,
             hands=hands,
             clock=clock,
@@ -126,7 +123,12 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None]) -> Show:
     announce(f"species  {setlist.checkpoint.provenance.name} ({sizes.width_px}x{sizes.height_px} px{trained})")
     if setlist.partner is not None:
         announce(f"partner  {setlist.partner.provenance.name}: {how_they_meet(setlist)}")
-    announce(f"engine   {host.name}: {host.why}")
+    announce(f"engine   {cast.host.name}: {cast.host.why}")
+    if cast.card_fault:
+        announce(f"         pictures go through the host to the display: {cast.card_fault}")
+    if cast.small is not None:
+        small = cast.small.checkpoint.sizes
+        announce(f"         ready besides, where the machine tires: {small.width_px}x{small.height_px} px")
     announce(f"sound    {setlist.audio.name()}")
     announce(f"display  {display.description}, {display.size_px[0]}x{display.size_px[1]}, {show.fps:g} frames a second")
     if options.osc_port:
@@ -143,16 +145,27 @@ def how_they_meet(setlist: setlists.Setlist) -> str:
 
 def play(options: PlayOptions, *, announce: Callable[[str], None]) -> None:
     """Play until the window closes, the time is up, or a signal asks for the end."""
-    show = prepare(options, announce=announce)
+    ended = threading.Event()
+    shows: list[Show] = []
 
     def end(signum: int, _frame: object) -> None:
-        show.is_ending = True
+        ended.set()
+        for each in shows:
+            each.is_ending = True
         signal.signal(signum, signal.SIG_DFL)  # a second one means it
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     try:
+        show = prepare(options, announce=announce, ended=ended)
+    except Ended:
+        return
+    shows.append(show)
+    show.is_ending |= ended.is_set()
+    try:
         while show.host.latest() is None and not show.is_ending:
+            if show.host.refused is not None:
+                raise show.host.refused
             show.frame()
         announce(f"first light after {show.clock.now_s():.1f} s")
         show.run(seconds=options.seconds)

@@ -374,6 +374,11 @@ class Show:
 BAND_NAMES = tuple(name for name, _, _ in BANDS)
 
 
+def wanted_fps(display: Display, asked: float | None) -> float:
+    """Frames a second that a show on `display` aims at to begin with: what was asked for, else what suits it."""
+    return asked or display.refresh_hz or (SOFTWARE_FPS[0] if display.is_software else UNKNOWN_REFRESH_FPS)
+
+
 def sum_of(frame: Frame) -> float:
     """Milliseconds from the first GL call to the presented frame."""
     return frame.spent_ms["stage"] + frame.spent_ms["display"]

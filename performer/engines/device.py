@@ -32,6 +32,7 @@ class DeviceEngine(SlotEngine):
     """
 
     half: ClassVar[bool] = True
+    on_card: ClassVar[bool] = True
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)

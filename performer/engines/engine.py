@@ -66,10 +66,12 @@ class Engine(ABC):
     suits: ClassVar[str]  # for which machine, in words for the announcement
 
     half: ClassVar[bool] = False  # in half precision, whose range a species may leave
+    on_card: ClassVar[bool] = False  # draws on an NVIDIA card, and can leave its pictures there
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.stays_on_card = False  # set before `activate` where the stage takes pictures from the graphics card
+        self.given_up = False  # set by any thread while `activate` runs: nobody waits for it any more
         self.failure: Exception | None = None  # set when pictures stopped coming; the show then rebuilds
         self.images = 0  # finished since activation
         self.infer_ms = 0.0  # time of the newest picture from start to finish, milliseconds

@@ -34,27 +34,24 @@ class EngineHost:
         notices: Notices,
         choice: str = AUTO,
         sibling: Checkpoint | None = None,
-        stays_on_card: bool = False,
     ) -> None:
-        """
-        choice
-            `auto`, `measure`, or an engine by name, which is then not put to the trial.
-        stays_on_card
-            whether the stage takes pictures from the graphics card.
+        """`choice` is `auto`, `measure`, or an engine by name, which is then not put to the trial.
 
-        Raises EngineError where the choice is unknown or cannot run here.
+        Raises EngineError where it is unknown or cannot run here.
         """
         self.checkpoint, self.sibling = checkpoint, sibling
-        self.refused: EngineError | None = None  # why `start` came to nothing
+        self.refused: EngineError | None = None  # why no engine plays, once all have failed in a show
+        self.stays_on_card = False  # set before `activate` where the stage takes pictures from the graphics card
+        self.measured_ms: float | None = None  # of a picture, by the trial; None where there was none
         self._clock = clock
         self._notices = notices
-        self._stays_on_card = stays_on_card
         self._candidates, self._reason, self._missing = candidates(choice)
         self._tries = choice if choice in (AUTO, MEASURE) else ""  # empty once an engine is settled
         self._engine: Engine | None = None
         self._image: Image | None = None
         self._rebuilds = 0
         self._worker: threading.Thread | None = None
+        self._making: list[Engine] = []
         self._finished = 0  # images of engines that are gone
 
     @property
@@ -78,24 +75,18 @@ class EngineHost:
         return self._engine.infer_ms if self._engine is not None else 0.0
 
     @property
-    def is_ready(self) -> bool:
-        """Whether an engine runs."""
-        return self._engine is not None
-
-    def start(self, *, progress: Progress) -> None:
-        """`activate` on a worker; `is_ready` or `refused` tell the end of it."""
-
-        def activate() -> None:
-            try:
-                self.activate(progress=progress)
-            except EngineError as error:
-                self.refused = error
-
-        self._worker = threading.Thread(target=activate, name="engine-start", daemon=True)
-        self._worker.start()
+    def may_use_card(self) -> bool:
+        """Whether an engine that may play draws on an NVIDIA card."""
+        return any(kind.on_card for kind in self._candidates)
 
     def activate(self, *, progress: Progress) -> None:
         """Make the best engine that works ready. Raises EngineError when none does."""
+        try:
+            self._activate(progress)
+        finally:
+            self._making.clear()
+
+    def _activate(self, progress: Progress) -> None:
         if self._tries:
             measure, self._tries = self._tries == MEASURE, ""
             self._settle(progress, measure=measure)
@@ -142,7 +133,9 @@ class EngineHost:
         return self._image
 
     def close(self) -> None:
-        """Stop. May be called twice."""
+        """Stop, also what is being built. May be called twice."""
+        for engine in self._making:
+            engine.given_up = True
         if self._worker is not None:
             self._worker.join(timeout=10.0)
         if self._engine is not None:
@@ -150,7 +143,8 @@ class EngineHost:
 
     def _made(self, kind: type[Engine]) -> Engine:
         engine = kind(self._clock)
-        engine.stays_on_card = self._stays_on_card
+        engine.stays_on_card = self.stays_on_card
+        self._making.append(engine)
         return engine
 
     def _settle(self, progress: Progress, *, measure: bool) -> None:
@@ -168,8 +162,10 @@ class EngineHost:
                 self._notices.say(said, at_s=self._clock.now_s(), severe=True)
                 return
             trial.remember(verdicts, kinds, *species)
+            self._finished = -self._engine.images  # those of the trial nobody saw
         by_name = {kind.name: kind for kind in kinds}
         self._candidates = [by_name[verdict.engine] for verdict in verdicts if not verdict.fault]
+        self.measured_ms = verdicts[0].ms
         told = ", ".join(str(verdict) for verdict in verdicts)
         self._reason = f"the fastest that draws this species right ({told})"
 
@@ -191,6 +187,7 @@ class EngineHost:
             try:
                 self.activate(progress=lambda _: None)
             except EngineError as error:
+                self.refused = error
                 self._notices.say(f"{error}; the picture stays held", at_s=self._clock.now_s(), severe=True)
             else:
                 self._notices.say(f"engine {self.name} plays again", at_s=self._clock.now_s())

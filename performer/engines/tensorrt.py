@@ -87,7 +87,7 @@ class TensorRtEngine(DeviceEngine):
                 products=cuda.card().capability >= (8, 0),
                 progress=progress,
                 clock=self._clock,
-                ends=self._is_closing,
+                ends=lambda: self.given_up,
             )
             engine = library.opened(plan, runtime=self._runtime)
             if engine is None:
@@ -132,9 +132,6 @@ class TensorRtEngine(DeviceEngine):
         except (CudaError, EngineError) as error:
             progress(f"this engine cannot be captured as a graph ({error}); its steps are launched one by one")
             return enqueue
-
-    def _is_closing(self) -> bool:
-        return self._closing
 
     def _let_go(self) -> None:
         while self._held:  # contexts before their engines, engines before the runtime

@@ -5,7 +5,7 @@ One texture holds all glyphs; two draw calls show everything, boxes and then let
 Thread: main. Owns: an atlas texture, a program and a buffer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -207,12 +207,41 @@ void main() { color = vec4(paint.rgb, paint.a * texture(glyphs, uv).r); }
 
     def draw(self, state: HudState, *, size_px: tuple[int, int]) -> None:
         """Lay the figures over the framebuffer in use, of `size_px`."""
+        sheet = self._sheet(size_px)
+        _compose(sheet, state, size_px=size_px, unit=max(size_px[1], 360) / 720)
+        self._lay(sheet, size_px=size_px)
+
+    def write(self, title: str, lines: Sequence[str], *, size_px: tuple[int, int]) -> None:
+        """Lay a title and lines of text, the newest lowest and brightest, over the framebuffer in use, of `size_px`."""
+        sheet = self._sheet(size_px)
+        unit = max(size_px[1], 360) / 720
+        x, y = 48 * unit, size_px[1] - 56 * unit
+        room = int((size_px[0] - 2 * x) / (9 * unit))
+        for age, text in enumerate(reversed(lines)):
+            sheet.text(x, y, _short(text, room), WHITE if age == 0 else GREY)
+            y -= 26 * unit
+        sheet.text(x, y - 16 * unit, _short(title, room // 2), WHITE, large=True)
+        self._lay(sheet, size_px=size_px)
+
+    def release(self) -> None:
+        """Give everything back to the card."""
+        for program, buffer, array in self._layers:
+            for each in (array, buffer, program):
+                each.release()
+        if self._atlas is not None:
+            self._atlas.texture.release()
+
+    def _sheet(self, size_px: tuple[int, int]) -> _Sheet:
+        """An empty sheet for a screen of `size_px`."""
         if self._atlas is None or self._atlas.lines != size_px[1]:
             if self._atlas is not None:
                 self._atlas.texture.release()
             self._atlas = _Atlas(self._ctx, size_px[1])
-        sheet = _Sheet(self._atlas)
-        _compose(sheet, state, size_px=size_px, unit=self._atlas.scale)
+        return _Sheet(self._atlas)
+
+    def _lay(self, sheet: _Sheet, *, size_px: tuple[int, int]) -> None:
+        """Draw a sheet."""
+        assert self._atlas is not None
         self._atlas.texture.use(0)
         self._ctx.enable(moderngl.BLEND)
         self._ctx.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA

@@ -1,6 +1,7 @@
 """The networks against slow and obvious twins written from the papers' own form."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from performer.generators import family, light, ops
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Provenance
 from performer.generators.mapping import Mapping
 from performer.generators.network import rgba
+from tests.conftest import small_stylegan2
 from tests.foreign import generators as small
 from tests.generators.latents import noise_of
 
@@ -220,3 +222,26 @@ def test_mapping_in_numpy_equals_torch(stylegan2):
 @pytest.mark.parametrize("name", sorted(family.families()))
 def test_every_family_is_named_as_its_file(name):
     assert family.families()[name].__name__.endswith(f".{name}")
+
+
+def test_the_coarser_species_is_the_picture_before_the_finest_block():
+    """With a finest block that draws nothing, the whole is the coarser picture, enlarged."""
+    species = small_stylegan2(resolution=32)
+    last = [f"synthesis.b32.torgb.{part}" for part in ("weight", "bias")]
+    silent = {key: np.zeros_like(species.tensors[key]) for key in last}
+    species = replace(species, tensors=species.tensors | silent)
+    halved = family.coarser(species)
+    assert halved is not None and (halved.sizes.height_px, halved.sizes.width_px) == (16, 16)
+    rows, layers = halved.sizes.num_ws, halved.sizes.noise_layers
+    ws, noise = torch.randn(1, species.sizes.num_ws, species.sizes.w_dim), noise_of(species.sizes.noise_layers)
+    with torch.inference_mode():
+        whole = family.build(species)(ws, noise)
+        enlarged = ops.image_up_fir(family.build(halved)(ws[:, :rows], noise[:layers]))
+    assert whole.std() > 0.1
+    assert torch.allclose(whole, enlarged, atol=1e-5)
+    assert halved.content_hash != species.content_hash
+
+
+def test_what_draws_only_at_the_end_has_no_coarser_form(stylegan2, embryo):
+    assert family.coarser(embryo) is None
+    assert family.coarser(replace(stylegan2, options={"architecture": "orig"})) is None

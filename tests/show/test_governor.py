@@ -91,9 +91,8 @@ def test_one_hiccup_or_a_slow_start_change_nothing():
         return 0.2 if at_s < 2 or 20 < at_s < 20.5 or 31.9 < at_s < 32.1 else 0.012
 
     assert Machine(Governor(paces=SOFTWARE), slow_at_first).play(60).changes == []
-    for each_s, stall_s in ((20.0, 0.4), (2.0, 0.14)):
-        stalls = vsync(draw_s=always(0.005), infer_s=lambda _, at_s: stall_s if at_s % each_s < 1 / 60 else 0.008)
-        assert stalls.play(60).changes == [], "an engine may hiccup too"
+    stalls = vsync(draw_s=always(0.005), infer_s=lambda _, at_s: 0.14 if at_s % 2 < 1 / 60 else 0.008)
+    assert stalls.play(60).changes == [], "an engine may hiccup too"
 
 
 def test_a_long_stop_counts_as_one_late_frame():
@@ -279,10 +278,16 @@ def on_the_edge(tier: Tier, at_s: float) -> float:
     return 0.030 if tier.fps == 40 else 0.0
 
 
-def test_a_step_back_that_fails_is_undone_at_once_and_the_next_waits_twice_as_long():
-    machine = Machine(Governor(paces=(40.0, 36.0)), always(0.010), hitch_s=on_the_edge).play(200)
+def strained(tier: Tier, at_s: float) -> float:
+    """An engine that takes longer where it draws more often."""
+    return 0.027 if tier.fps == 40 else 0.018
+
+
+@pytest.mark.parametrize("fault", [{"hitch_s": on_the_edge}, {"infer_s": strained}], ids=["late frames", "no images"])
+def test_a_step_back_that_fails_is_undone_at_once_and_the_next_waits_twice_as_long(fault):
+    machine = Machine(Governor(paces=(40.0, 32.0)), always(0.010), **fault).play(200)
     times, tiers = [at for at, _, _ in machine.changes], [tier.fps for _, tier, _ in machine.changes]
-    assert tiers == [36, 40] * (len(tiers) // 2) + [36] * (len(tiers) % 2) and len(tiers) >= 6
+    assert tiers == [32, 40] * (len(tiers) // 2) + [32] * (len(tiers) % 2) and len(tiers) >= 6
     falls = [down - up for up, down in zip(times[1::2], times[2::2], strict=False)]
     assert all(2 <= fall < 2.5 for fall in falls), "one bad stretch is enough"
     waits = [up - down for down, up in zip(times[0::2], times[1::2], strict=False)]
@@ -293,7 +298,7 @@ def test_a_step_back_that_has_held_is_no_trial_any_more():
     machine = Machine(
         Governor(paces=(40.0, 36.0)),
         busy_until(8, busy_s=0.030, free_s=0.010),
-        hitch_s=lambda tier, at_s: 0.030 if 70 < at_s < 71.5 else 0.0,
+        hitch_s=lambda tier, at_s: 0.030 if 70 < at_s < 70.3 else 0.0,
     ).play(120)
     assert [tier.fps for _, tier, _ in machine.changes] == [36, 40] and machine.changes[1][0] < 40
 

@@ -11,10 +11,10 @@ from PIL import Image as Pillow
 
 from performer import resources
 from performer.flow import Image, Params, Tick
-from performer.stage import compositor
+from performer.stage import chain, compositor
 from performer.stage.compositor import DEFAULT_EFFECTS, effect_params
 from performer.stage.hud import HudMessage, HudState
-from performer.stage.outputs import still
+from performer.stage.outputs import headless, still
 from performer.stage.outputs.still import StillWriter
 from tests.stage.conftest import FPS, Rig, flat
 
@@ -116,6 +116,19 @@ def test_slower_images_are_approached_steadily(rig: Rig) -> None:
     assert np.all(np.diff(fall) < 0) and abs(fall[-1] - 40) <= 2
 
 
+def test_an_image_on_every_second_frame_moves_evenly(rig: Rig) -> None:
+    """Where the generator draws every second frame, each image is shown half way in between, and then whole."""
+    for index in range(12):
+        rig.show(flat(20, 20, 20), serial=index)
+    seen = [rig.show(flat(*3 * (20 + 8 * (index // 2),)), serial=100 + index // 2)[MIDDLE][0] for index in range(40)]
+    steps = np.diff(seen[8:])
+    assert np.abs(steps - 4).max() <= 1, "as if an image had come with every frame"
+    assert seen[-1] == 20 + 8 * 19, "and no later than the frame after the image came"
+    seen = [rig.show(flat(*3 * (176 - 4 * index,)), serial=200 + index)[MIDDLE][0] for index in range(40)]
+    assert np.diff(seen[1:]).max() <= 0, "and back to every frame without a step back"
+    assert seen[-1] == 176 - 4 * 39, "and nothing is held back"
+
+
 def test_one_stalled_image_does_not_start_the_fades(rig: Rig) -> None:
     for _ in range(6):
         rig.show(flat(40, 40, 40))
@@ -203,6 +216,155 @@ def test_the_display_may_change_its_size(rig: Rig) -> None:
     assert rig.show(flat(10, 200, 10)).shape == (100, 200, 3)
     assert np.abs(rig.screen() - np.array((10, 200, 10))).max() <= 2
     assert rig.stage.warnings == ()
+
+
+# --- another size of the effects -------------------------------------------------------------------------------------
+
+TRAILS = {"feedback.amount": 1.0, "feedback.trail": 2.0, "feedback.middle": 1.0}
+
+
+def blot(*, side: int = 32) -> np.ndarray:
+    """A soft bright spot on black."""
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    light = (255 * np.exp(-30 * (x**2 + y**2))).astype(np.uint8)
+    return np.stack([light, light, light, np.full_like(light, 255)], axis=-1)
+
+
+def trailing(*, size_px: tuple[int, int] = (320, 180), change: Callable[[Rig], None] | None = None) -> np.ndarray:
+    """A spot that has gone, as its trail stands three frames after `change`."""
+    rig = Rig(size_px=size_px)
+    rig.set(**TRAILS)
+    for _ in range(60):
+        rig.show(blot())
+    rig.show(flat(0, 0, 0))
+    if change is not None:
+        change(rig)
+    for _ in range(3):
+        seen = rig.show(flat(0, 0, 0))
+    assert rig.stage.warnings == ()
+    rig.close()
+    return seen
+
+
+@pytest.mark.parametrize("detail", [0.75, 0.5])
+def test_a_trail_goes_on_through_another_size_of_the_effects(detail: float) -> None:
+    kept = trailing()
+    assert kept.max() > 60, "there is a trail"
+    seen = trailing(change=lambda rig: setattr(rig.stage, "detail", detail))
+    assert np.abs(seen - kept).max() <= 8 and np.abs(seen - kept).mean() < 1
+    assert np.abs(seen[1:] - seen[:-1]).max() <= 12, "and smooth"
+
+    def there_and_back(rig: Rig) -> None:
+        rig.stage.detail = detail
+        rig.show(flat(0, 0, 0))
+        rig.stage.detail = 1.0
+
+    again = trailing(change=there_and_back)
+    assert np.abs(again - kept).max() <= 8
+
+
+def test_a_trail_goes_on_through_another_size_of_the_window() -> None:
+    kept = trailing(size_px=(160, 90))
+    seen = trailing(change=lambda rig: rig.display.resize((160, 90)))
+    assert kept.max() > 60 and np.abs(seen - kept).max() <= 8
+
+
+def test_the_effects_run_at_even_parts_of_their_size(rig: Rig) -> None:
+    for size, detail, expected in (
+        ((1280, 720), 1.0, (640, 360)),
+        ((1280, 720), 0.75, (480, 270)),
+        ((1280, 720), 0.5, (320, 180)),
+        ((1366, 768), 0.75, (480, 270)),
+        ((202, 102), 0.75, (152, 76)),
+        ((2, 2), 0.5, (2, 2)),
+    ):
+        rig.display.resize(size)
+        rig.stage.detail = detail
+        seen = rig.show(flat(200, 40, 40))
+        assert seen.shape == (size[1], size[0], 3) and np.abs(seen - np.array((200, 40, 40))).max() <= 2
+        assert rig.stage.internal_px == expected
+        assert [effect.size for effect in rig.stage._effects] == [expected, expected, size]
+    assert rig.stage.warnings == ()
+
+
+def test_only_effects_at_the_internal_size_can_be_eased() -> None:
+    for effects, details in ((DEFAULT_EFFECTS, (1.0, 0.75, 0.5)), ((), (1.0,))):
+        rig = Rig(effects=effects)
+        assert rig.stage.details == details
+        rig.close()
+
+
+def test_what_is_frozen_keeps_its_size(rig: Rig) -> None:
+    rig.set(**TRAILS, **{"frame.breath": 0.1})
+    for seed in range(4):
+        held = rig.show(busy(seed))
+    rig.set(**{"out.freeze": 1.0})
+    rig.stage.detail = 0.5
+    assert np.array_equal(rig.show(busy(5)), held) and rig.stage.internal_px == (128, 72)
+    rig.set(**{"out.freeze": 0.0})
+    rig.show(busy(6))
+    assert rig.stage.internal_px == (64, 36)
+
+
+def test_a_size_that_the_card_refuses_leaves_the_effects_as_they_are(rig: Rig, monkeypatch) -> None:
+    for _ in range(4):
+        held = rig.show(GREY)
+
+    def refuses(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(chain, "Canvas", refuses)
+    rig.stage.detail = 0.5
+    assert np.array_equal(rig.show(flat(200, 40, 40)), held)
+    assert np.abs(rig.show(flat(200, 40, 40)) - np.array((200, 40, 40))).max() <= 2, "it is not tried again"
+    assert rig.stage.warnings == ("the picture is held: RuntimeError: out of memory",)
+
+
+def test_a_card_tells_how_long_it_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls return at once; what they cost is known later."""
+    monkeypatch.setattr(headless, "is_software", lambda renderer: False)
+    rig = Rig(size_px=(640, 360))
+    for _ in range(2):
+        rig.show(GREY)
+        assert rig.stage.card_ms == 0
+    for _ in range(3):
+        rig.show(GREY)
+    assert rig.stage.card_ms > 0 and rig.stage.warnings == ()
+    rig.close()
+
+
+# --- an effect that sees itself, placed last ---------------------------------------------------------------------------
+
+ECHO = """/*{"INPUTS": [{"NAME": "inputImage", "TYPE": "image"}],
+"PASSES": [{"TARGET": "echo", "PERSISTENT": true}]}*/
+void main() { gl_FragColor = max(IMG_THIS_PIXEL(inputImage), 0.5 * IMG_THIS_PIXEL(echo)); }
+"""
+
+
+def test_an_effect_that_sees_itself_does_so_at_the_end_of_the_chain(write_effect) -> None:
+    rig = Rig(effects=(write_effect(ECHO),))
+    assert rig.show(flat(200, 40, 40))[MIDDLE][0] == 200
+    levels = [rig.show(flat(0, 0, 0))[MIDDLE][0] for _ in range(3)]
+    assert np.abs(np.array(levels) - (100, 50, 25)).max() <= 1
+    rig.show(flat(200, 40, 40))
+    rig.set(**{"out.dimmer": 0.5})
+    assert abs(rig.show(flat(0, 0, 0))[MIDDLE][0] - 50) <= 1, "the dimmer dims what is seen ..."
+    rig.set(**{"out.dimmer": 1.0})
+    assert abs(rig.show(flat(0, 0, 0))[MIDDLE][0] - 50) <= 1, "... and not what the effect sees again"
+    rig.set(**{"out.freeze": 1.0})
+    held = rig.show(flat(0, 0, 0))
+    for dimmer in (0.5, 0.25):
+        rig.set(**{"out.dimmer": dimmer})
+        assert np.abs(rig.show(flat(0, 0, 0)) - held * dimmer).max() <= 1, "nor does it see itself while frozen"
+    rig.set(**{"out.dimmer": 1.0, "out.freeze": 0.0})
+    assert abs(rig.show(flat(0, 0, 0))[MIDDLE][0] - 25) <= 1
+    rig.display.resize((200, 100))
+    assert abs(rig.show(flat(0, 0, 0))[50, 100][0] - 12) <= 1, "nor does a window of another size empty it"
+    assert rig.stage.warnings == ()
+    rig.close()
+
+
+# --- effects that fail -----------------------------------------------------------------------------------------------
 
 
 def test_an_effect_that_does_not_compile_is_left_out_and_announced(write_effect) -> None:
@@ -451,6 +613,7 @@ def test_a_stage_that_closes_leaves_nothing_of_a_crossfade_on_the_card(monkeypat
     rig = Rig()
     for index, size in enumerate(((128, 72), (64, 64), (200, 100))):
         rig.display.resize(size)
+        rig.stage.detail = (1.0, 0.75, 0.5)[index]
         for frame in range(18):  # slower than frames, so that each fades
             rig.show(busy(0, 16 + index), serial=frame // 3, over=busy(1, 32 - index), over_serial=frame // 4, part=0.5)
     rig.stage.close()
