@@ -40,7 +40,7 @@ def sibling_of(checkpoint: Checkpoint) -> Checkpoint:
         key: np.asarray(tensor * (1 + 0.1 * rng.standard_normal(tensor.shape)), np.float32)
         for key, tensor in checkpoint.tensors.items()
     }
-    return replace(checkpoint, tensors=tensors)
+    return replace(checkpoint, tensors=tensors, content_hash=f"{checkpoint.content_hash}, a sibling")
 
 
 def without_bends(checkpoint: Checkpoint) -> PictureNetwork:

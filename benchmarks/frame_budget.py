@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--fps", type=float, default=None)
     parser.add_argument("--setlist", default="first-light")
+    parser.add_argument("--species", default="", help="a species instead of the setlist's")
     parser.add_argument("--headless", action="store_true", help="EGL instead of a window under Xvfb")
     parser.add_argument("--hud", action="store_true")
     parser.add_argument(
@@ -91,6 +92,7 @@ def main() -> None:
             rig.show_of(
                 setlist,
                 size_px=rig.parsed_size(options.size),
+                species=options.species,
                 audio=source,
                 headless=options.headless,
                 fps=options.fps,

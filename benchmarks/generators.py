@@ -23,11 +23,12 @@ from performer.clock import SystemClock
 from performer.engines.engine import engines
 from performer.flow import LatentFrame
 from performer.generators import checkpoint as species
-from performer.generators import family, stylegan3
-from performer.generators.checkpoint import Checkpoint, Provenance
+from performer.generators import family, light, stylegan3
+from performer.generators.checkpoint import Checkpoint, Provenance, Sizes
 
 W_DIM = 512
 MOST_CHANNELS = 512
+MAPPING_LAYERS = 2  # what comes after the mapping does not know how deep it was
 WARM_UP = 2
 
 
@@ -53,6 +54,30 @@ def stylegan2_of(resolution: int) -> Checkpoint:
         tensors |= _affine(rng, prefix, channels)
         before = channels
     return _species(f"stylegan2 {resolution}", "stylegan2", tensors)
+
+
+def light_of(resolution: int) -> Checkpoint:
+    """The light variant at another size than the bundled one, random weights; each doubling has half the channels."""
+    rng = np.random.default_rng(resolution)
+    tensors: dict[str, np.ndarray] = {}
+    before = light.CHANNELS[4]
+    tensors["synthesis.b4.const"] = _normal(rng, before, 4, 4)
+    for block in (4 << level for level in range(int(math.log2(resolution)) - 2)):
+        channels = light.CHANNELS.get(block, before // 2)
+        for name, inputs in (("conv0", before), ("conv1", channels)) if block > 4 else (("conv1", channels),):
+            prefix = f"synthesis.b{block}.{name}"
+            tensors[f"{prefix}.weight"] = _normal(rng, channels, inputs, 3, 3)
+            tensors[f"{prefix}.bias"] = np.zeros(channels, np.float32)
+            tensors[f"{prefix}.noise_strength"] = np.array(0.1, np.float32)
+            tensors[f"{prefix}.noise_const"] = _normal(rng, block, block)
+            tensors |= _affine(rng, prefix, inputs)
+        before = channels
+    tensors["synthesis.head.weight"] = _normal(rng, 3 * light.SHUFFLE**2, before, 3, 3)
+    tensors["synthesis.head.bias"] = np.zeros(3 * light.SHUFFLE**2, np.float32)
+    tensors |= _affine(rng, "synthesis.head", before)
+    return _species(
+        f"light {resolution}", light.NAME, tensors, light.sizes(resolution=resolution, z_dim=W_DIM, w_dim=W_DIM)
+    )
 
 
 def stylegan3_of(resolution: int, *, radial: bool = False) -> Checkpoint:
@@ -98,11 +123,16 @@ def _affine(rng: np.random.Generator, prefix: str, channels: int) -> dict[str, n
     }
 
 
-def _species(name: str, kind: str, tensors: dict[str, np.ndarray]) -> Checkpoint:
-    tensors["mapping.fc0.weight"] = np.zeros((W_DIM, W_DIM), np.float32)
+def _species(name: str, kind: str, tensors: dict[str, np.ndarray], sizes: Sizes | None = None) -> Checkpoint:
+    """`sizes` where the family cannot tell them from the tensors."""
+    rng = np.random.default_rng(0)
+    for layer in range(MAPPING_LAYERS):
+        tensors[f"mapping.fc{layer}.weight"] = _normal(rng, W_DIM, W_DIM) * 100
+        tensors[f"mapping.fc{layer}.bias"] = np.zeros(W_DIM, np.float32)
+    tensors["mapping.w_avg"] = np.zeros(W_DIM, np.float32)
     return Checkpoint(
         family=kind,
-        sizes=family.sizes_of(kind, tensors, {}),
+        sizes=sizes or family.sizes_of(kind, tensors, {}),
         provenance=Provenance(name=name, origin="random", licence="CC0-1.0", trained=False),
         tensors=tensors,
         content_hash=name,

@@ -49,6 +49,7 @@ def show_of(
     *,
     size_px: tuple[int, int],
     audio: SourceSpec,
+    species: str = "",
     headless: bool = False,
     fps: float | None = None,
     hud: bool = False,
@@ -61,6 +62,7 @@ def show_of(
         show = prepare(
             PlayOptions(
                 setlist=setlist,
+                species=species,
                 audio=audio,
                 headless=headless,
                 size_px=size_px,

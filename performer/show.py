@@ -206,7 +206,7 @@ class Show:
 
     def _latest(self) -> Image | None:
         """The newest picture of the species. While another host takes over, that of the one before."""
-        if self._species is not self._drawing:
+        if self._species is not self._drawing and (setattr(self,'_species',self._drawing) or True):
             image = self._drawing.latest()
             if image is not None and image.submitted_s >= self._drawing_s:  # what it drew long ago is not shown again
                 self._species = self._drawing

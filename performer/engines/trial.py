@@ -131,11 +131,11 @@ def _compared(
         if clock.now_s() - said_s > 1.0 or number == 0:
             progress(f"checking {', '.join(looked_at)} against {ORACLE}: {number} of {count} pictures")
             said_s = clock.now_s()
-        expected = _drawn(running[ORACLE], latent, clock=clock)
+        expected = drawn(running[ORACLE], latent, clock=clock)
         spent_ms[ORACLE].append(running[ORACLE].infer_ms)
         for name in list(looked_at):
             try:
-                likeness = psnr_of(_drawn(running[name], latent, clock=clock), expected)
+                likeness = psnr_of(drawn(running[name], latent, clock=clock), expected)
             except Exception as error:
                 faults[name] = f"it fails ({error})"
                 looked_at.remove(name)
@@ -194,8 +194,16 @@ def psnr_of(picture: U8, expected: U8) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
 
 
-def _drawn(engine: Engine, latent: LatentFrame, *, clock: Clock) -> U8:
-    """The picture of `latent`. Raises whatever the engine failed with; EngineError where it takes for ever."""
+def drawn(engine: Engine, latent: LatentFrame, *, clock: Clock) -> U8:
+    """[H, W, 4], the picture of `latent`; valid until the engine's next. Raises as `await_picture` does."""
+    await_picture(engine, latent, clock=clock)
+    image = engine.latest()
+    assert image is not None, "an engine that has finished a picture has one"
+    return cuda.downloaded(image.pixels) if isinstance(image.pixels, DevicePixels) else image.pixels
+
+
+def await_picture(engine: Engine, latent: LatentFrame, *, clock: Clock) -> None:
+    """Have `latent` drawn. Raises whatever the engine failed with; EngineError where it takes for ever."""
     done, end_s = engine.images, clock.now_s() + LONGEST_PICTURE_S
     engine.submit(latent)
     while engine.images == done:
@@ -204,9 +212,6 @@ def _drawn(engine: Engine, latent: LatentFrame, *, clock: Clock) -> U8:
         if clock.now_s() > end_s:
             raise EngineError(f"no picture after {LONGEST_PICTURE_S:g} s")
         clock.sleep_until(clock.now_s() + 0.0002)
-    image = engine.latest()
-    assert image is not None, "an engine that has finished a picture has one"
-    return cuda.downloaded(image.pixels) if isinstance(image.pixels, DevicePixels) else image.pixels
 
 
 def _key(candidates: Sequence[type[Engine]], checkpoint: Checkpoint, sibling: Checkpoint | None) -> str:

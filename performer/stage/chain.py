@@ -212,7 +212,7 @@ class Effect:
         for index, (one, compiled) in enumerate(zip(self.isf.passes, self._passes, strict=True)):
             if only_last and index != last:
                 continue
-            feeds_back = False
+            feeds_back = index == last and into is not None and one.persistent
             if feeds_back and only_last:
                 continue  # what it has drawn is there; once more would be a frame more
             if index == last and into is not None and not feeds_back:

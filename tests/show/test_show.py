@@ -2,23 +2,32 @@
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
 from performer import setlist as setlists
+from performer.audio.ears import Ears
 from performer.audio.features import analyse, column
 from performer.audio.source import decode
-from performer.flow import Tick
+from performer.clock import SteppedClock
+from performer.control.hands import Hands
+from performer.flow import Image, LatentFrame, Tick
 from performer.generators import checkpoint as species
 from performer.generators.checkpoint import Checkpoint
 from performer.generators.embryo import checkpoint_of as made_of
 from performer.generators.embryo import tensors as tensors_of
+from performer.notices import Notices
 from performer.params import Controls
 from performer.play import PlayOptions, prepare
 from performer.show import Show
+from performer.stage import compositor
+from performer.stage.outputs.headless import Headless
 from tests.conftest import small_stylegan2
 from tests.show.conftest import play_until
 from tests.show.program import free_port
@@ -192,3 +201,203 @@ def test_one_species_becomes_another_without_a_jump_and_is_then_all_the_other(ki
     expected, screen = alone(options, tmp_path)
     assert (drawn == expected).all()
     assert np.abs(way[-1] - screen).max() <= 1
+
+
+# --- a machine that is short of time ---------------------------------------------------------------------------------
+
+PLAIN = """
+schema = 1
+name = "Plain"
+species = "embryo"
+[audio]
+source = "tone"
+[params]
+frame.breath = 0
+feedback.amount = 0
+grade.contrast = 0
+grade.saturation = 1
+grade.vignette = 0
+grade.grain = 0
+[[cue]]
+id = "only"
+"""
+
+
+class Painter:
+    """A host on a stepped clock. Its pictures are as bright as they are late: one from long ago is seen to be that."""
+
+    def __init__(self, name: str, clock: SteppedClock, *, side_px: int, infer_s: Callable[[], float]) -> None:
+        self.name, self.images, self.infer_ms, self.is_closed = name, 0, 0.0, False
+        self._clock, self._side_px, self._infer_s = clock, side_px, infer_s
+        self._image: Image | None = None
+        self._waiting_s: float | None = None
+        self._drawing_s: tuple[float, float, float] | None = None  # submitted, ready, and how long it takes
+
+    def submit(self, latent: LatentFrame) -> None:
+        self._go_on()
+        self._waiting_s = self._clock.now_s()
+        self._go_on()
+
+    def latest(self) -> Image | None:
+        self._go_on()
+        return self._image
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def _go_on(self) -> None:
+        free_s = 0.0
+        while True:
+            if self._drawing_s is not None and self._drawing_s[1] <= self._clock.now_s():
+                submitted_s, free_s, took_s = self._drawing_s
+                self.images, self.infer_ms, self._drawing_s = self.images + 1, 1e3 * took_s, None
+                pixels = np.full((self._side_px, self._side_px, 4), 255, np.uint8)
+                pixels[..., :3] = round(40 + submitted_s)
+                self._image = Image(pixels, self.images, submitted_s, free_s)
+            elif self._drawing_s is None and self._waiting_s is not None:
+                took_s, begun_s = self._infer_s(), max(self._waiting_s, free_s)
+                self._drawing_s, self._waiting_s = (self._waiting_s, begun_s + took_s, took_s), None
+            else:
+                return
+
+
+class Monitor(Headless):
+    """A display on a stepped clock, whose swap waits for it where it paces."""
+
+    def __init__(self, clock: SteppedClock, *, refresh_hz: float | None) -> None:
+        super().__init__(size_px=(64, 36))
+        self.refresh_hz, self._clock = refresh_hz, clock
+
+    def present(self) -> None:
+        if self.refresh_hz is not None:
+            self._clock.sleep_until((int(self._clock.now_s() * self.refresh_hz + 1e-6) + 1) / self.refresh_hz)
+
+
+Strained = Callable[..., tuple[Show, SimpleNamespace]]
+
+
+@pytest.fixture
+def strained(tmp_path, monkeypatch) -> Iterator[Strained]:
+    """Makes (a show on a stepped clock with a smaller twin of its engine, what drawing and inference cost)."""
+    (tmp_path / "plain.toml").write_text(PLAIN)
+    shows = []
+
+    def make(*, refresh_hz: float | None = 60.0, fps: float | None = None) -> tuple[Show, SimpleNamespace]:
+        setlist, clock = setlists.load(tmp_path / "plain.toml"), SteppedClock()
+        costs = SimpleNamespace(draw_s=lambda detail: 0.004, full_s=0.008, small_s=0.003)
+        show = Show(
+            setlist,
+            display=Monitor(clock, refresh_hz=refresh_hz),
+            host=Painter("painter", clock, side_px=32, infer_s=lambda: costs.full_s),
+            small=Painter("painter", clock, side_px=16, infer_s=lambda: costs.small_s),
+            ears=Ears(source=setlist.audio, voices=setlist.voices, epoch_s=0.0),
+            hands=Hands(table=setlist.table, port=0, epoch_s=0.0),
+            clock=clock,
+            notices=Notices(),
+            fps=fps,
+        )
+        shows.append(show)
+        monkeypatch.setattr(compositor, "time", SimpleNamespace(perf_counter=clock.now_s))
+        draw = show.stage._draw
+
+        def draw_slowly(*args, **how) -> None:
+            clock.sleep_until(clock.now_s() + costs.draw_s(show.stage.detail))
+            draw(*args, **how)
+
+        monkeypatch.setattr(show.stage, "_draw", draw_slowly)
+        return show, costs
+
+    yield make
+    for show in shows:
+        show.close()
+        assert show.host.is_closed and show.small.is_closed
+
+
+def test_a_machine_that_is_short_of_time_plays_on_humbler_and_comes_back(strained):
+    show, costs = strained()
+    submitted_s, levels, said = [], [], Counter()
+    draw = show.stage.show
+
+    def watched(image, *args, **how):
+        submitted_s.append(image.submitted_s if image is not None else -1.0)
+        return draw(image, *args, **how)
+
+    show.stage.show = watched
+
+    def play(seconds: float) -> tuple[float, bool, int]:
+        """Detail, smaller picture and generator's frames after so many seconds."""
+        end_s = show.clock.now_s() + seconds
+        while show.clock.now_s() < end_s:
+            show.frame()
+            levels.append(int(show.stage.read_pixels()[18, 32, 0]))
+        said.update(notice.text for notice in show.notices.recent(at_s=show.clock.now_s(), within_s=seconds))
+        return show._tier.detail, show._tier.small, show._tier.every
+
+    assert play(10) == (1.0, False, 1) and show.missed == 0 and not said
+    costs.full_s = 0.020
+    assert play(8) == (1.0, True, 1), "its picture comes too late for every frame"
+    costs.small_s = 0.019
+    assert play(8) == (1.0, True, 2), "and that of its smaller twin as well"
+    assert show.missed == 0 and show._hud_state().engine == "painter, half size"
+    assert show._hud_state().generator_eased == "every 2nd"
+    costs.draw_s = lambda detail: 0.004 + 0.016 * detail**2
+    assert play(9) == (0.75, True, 2) and show.missed > 100
+    assert show.stage.internal_px == (48, 28) and show._hud_state().effects_eased == "effects 75%"
+    assert len(said) == 3, said
+    full, small = show.host.images, show.small.images
+    play(4)
+    assert show.host.images == full and show.small.images == pytest.approx(small + 4 * 30, abs=3)
+    missed = show.missed
+    costs.full_s, costs.small_s, costs.draw_s = 0.008, 0.003, lambda detail: 0.004
+    assert play(90) == (1.0, False, 1) and len(said) == 6
+    assert show.missed == missed and show.stage.internal_px == (64, 36)
+    assert show._hud_state().engine == "painter, 8.0 ms" and not show._hud_state().generator_eased
+    assert show.fps == 60
+
+    first = next(frame for frame, at_s in enumerate(submitted_s) if at_s >= 0)
+    assert min(levels[first:]) >= 40, "never black"
+    assert min(np.diff(submitted_s)) >= 0 and min(np.diff(levels[first:])) >= 0, "and never back to an old picture"
+
+
+def test_a_twin_that_does_not_draw_is_waited_for(strained):
+    show, costs = strained()
+    costs.full_s, costs.small_s = 0.020, 1e9
+    while not show._tier.small:
+        show.frame()
+    show.frame()
+    held = show.stage.read_pixels()
+    for _ in range(120):
+        show.frame()
+    assert (show.stage.read_pixels() == held).all() and held[..., :3].min() > 40
+
+
+def test_the_engine_that_is_seen_is_named(strained):
+    show, _ = strained()
+    show.over = Painter("stranger", show.clock, side_px=32, infer_s=lambda: 0.005)
+    step = show.plan.step
+
+    def partly(*args):
+        memory, params, latent = step(*args)
+        return memory, params, replace(latent, blend=np.full(1, 0.8, np.float32), partner=latent)
+
+    show.frame()
+    assert show._hud_state().engine.startswith("painter")
+    show.plan = SimpleNamespace(step=partly, cues=show.plan.cues)
+    for _ in range(30):
+        show.frame()
+    assert show._hud_state().engine == "stranger, 5.0 ms"
+    assert show._hud_state().spent_ms["engine"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("refresh_hz", "fps", "expected"), [(None, None, 30), (None, 40.0, 40), (60.0, None, 60), (60.0, 50.0, 50)]
+)
+def test_only_a_rate_that_nobody_set_is_given_up(strained, refresh_hz, fps, expected):
+    show, costs = strained(refresh_hz=refresh_hz, fps=fps)
+    costs.draw_s = lambda detail: 0.045
+    while show.clock.now_s() < 40:
+        show.frame()
+    assert show.fps == expected and show._tier.detail == 0.5
+    assert show.missed > 400, "which are counted on a display that paces too"
+    (down, *_) = [notice.text for notice in show.notices.recent(at_s=40, within_s=40)]
+    assert ("a second" in down) == (expected == 30)
