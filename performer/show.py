@@ -206,7 +206,7 @@ class Show:
 
     def _latest(self) -> Image | None:
         """The newest picture of the species. While another host takes over, that of the one before."""
-        if self._species is not self._drawing and (setattr(self,'_species',self._drawing) or True):
+        if self._species is not self._drawing:
             image = self._drawing.latest()
             if image is not None and image.submitted_s >= self._drawing_s:  # what it drew long ago is not shown again
                 self._species = self._drawing
@@ -222,7 +222,7 @@ class Show:
     @property
     def _seen(self) -> EngineHost:
         """The one whose picture is seen most."""
-        return self.over if self.over is not None and self._part >= 0.5 else self._species
+        return self.over if self.over is not None and self._part >= 2 else self._species
 
     def _govern(self, image: Image | None, *, drawn_s: float) -> None:
         """Give up, or take up again, what the machine cannot or can hold."""

@@ -5,11 +5,12 @@ import time
 import numpy as np
 import pytest
 
+from performer import cuda
 from performer.clock import SystemClock
 from performer.engines import host as hosting
 from performer.engines.engine import Availability, EngineError, SlotEngine
 from performer.engines.host import EngineHost, candidates
-from performer.flow import LatentFrame
+from performer.flow import DevicePixels, Image, LatentFrame
 from performer.notices import Notices
 
 
@@ -19,6 +20,7 @@ class Painter(SlotEngine):
     name, rank, suits = "painter", 1, "tests"
     fails = False
     refuses = False
+    drawn: LatentFrame
 
     @classmethod
     def probe(cls):
@@ -36,6 +38,7 @@ class Painter(SlotEngine):
     def _infer_impl(self, latent, out):
         if type(self).fails:
             raise RuntimeError("out of paint")
+        type(self).drawn = latent
         out[:] = int(latent.ws[0, 0])
 
 
@@ -120,3 +123,32 @@ def test_what_is_not_there_is_told_with_its_reason(painters, monkeypatch):
     assert [each.name for each in chosen] == ["humble"] and why == "for tests"
     assert missing == ["no painter: no paint: buy some"]
     assert candidates("humble")[1:] == ("asked for", [])
+
+
+def test_rows_that_a_smaller_species_has_not_are_left_out(painters, stylegan2):
+    host = EngineHost(stylegan2, clock=SystemClock(), notices=Notices())
+    host.activate(progress=lambda text: None)
+    larger = LatentFrame(
+        np.full((8, 24), 5, np.float32), np.ones((7, 3), np.float32), blend=np.linspace(0, 1, 8, dtype=np.float32)
+    )
+    host.submit(larger)
+    end = time.monotonic() + 10
+    while host.latest() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    assert (Painter.drawn.ws.shape, Painter.drawn.noise.shape) == ((6, 24), (5, 3))
+    assert (Painter.drawn.blend == larger.blend[:6]).all()
+    host.close()
+
+
+def test_a_picture_on_a_card_that_is_gone_is_let_go(painters, stylegan2, monkeypatch):
+    """The stage has it still; what must not happen is that its memory is read."""
+    image = Image(pixels=DevicePixels(4096, 16, 16), serial=1, submitted_s=0.0, ready_s=0.0)
+
+    def gone(pixels):
+        raise cuda.CudaError("cudaMemcpy: the device is lost")
+
+    monkeypatch.setattr(cuda, "downloaded", gone)
+    assert hosting._kept(image) is None
+    monkeypatch.setattr(cuda, "downloaded", lambda pixels: np.full((16, 16, 4), 9, np.uint8))
+    kept = hosting._kept(image)
+    assert kept is not None and kept.serial == 1 and (kept.pixels == 9).all()

@@ -315,11 +315,13 @@ def strained(tmp_path, monkeypatch) -> Iterator[Strained]:
 
 def test_a_machine_that_is_short_of_time_plays_on_humbler_and_comes_back(strained):
     show, costs = strained()
-    submitted_s, levels, said = [], [], Counter()
+    submitted_s, serials, levels, said = [], {}, [], Counter()
     draw = show.stage.show
 
     def watched(image, *args, **how):
         submitted_s.append(image.submitted_s if image is not None else -1.0)
+        if image is not None:
+            assert serials.setdefault(image.serial, image.submitted_s) == image.submitted_s, "one passes for another"
         return draw(image, *args, **how)
 
     show.stage.show = watched

@@ -1,0 +1,243 @@
+"""The trial: engines are looked at and timed against the oracle, and the fastest right one plays."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from performer.clock import SystemClock
+from performer.engines import cache, trial
+from performer.engines import host as hosting
+from performer.engines.eager import EagerEngine
+from performer.engines.engine import Availability, EngineError
+from performer.engines.host import EngineHost
+from performer.flow import STRAIGHT
+from performer.notices import Notices
+from tests.conftest import small_stylegan2
+from tests.generators.latents import sibling_of
+
+
+class Quick(EagerEngine):
+    """Draws as the oracle does, and says it was quick."""
+
+    name, rank, suits, half = "quick", 1, "tests", True
+    takes_s = 0.0
+    activated = 0
+    closed = 0
+
+    @classmethod
+    def probe(cls):
+        return Availability(True, "always")
+
+    @classmethod
+    def fingerprint(cls):
+        return f"{cls.name} 1"
+
+    def activate(self, checkpoint, *, progress, sibling=None):
+        type(self).activated += 1
+        super().activate(checkpoint, progress=progress, sibling=sibling)
+
+    def _infer_impl(self, latent, out):
+        super()._infer_impl(latent, out)
+        time.sleep(self.takes_s)
+
+    def close(self):
+        type(self).closed += 1
+        super().close()
+
+
+class Blotted(Quick):
+    """Loses a patch where noise is strong, as half precision does that left its range."""
+
+    name, rank = "blotted", 2
+
+    def _infer_impl(self, latent, out):
+        super()._infer_impl(latent, out)
+        if np.abs(latent.noise).max() > 3:
+            out[:6, :6, :3] = 0
+
+
+class Breaking(Quick):
+    """Fails at its second picture."""
+
+    name, rank = "breaking", 3
+
+    def _infer_impl(self, latent, out):
+        if self.images:
+            raise RuntimeError("the card is gone")
+        super()._infer_impl(latent, out)
+
+
+class Refusing(Quick):
+    """Never starts."""
+
+    name, rank = "refusing", 4
+
+    def activate(self, checkpoint, *, progress, sibling=None):
+        raise EngineError("no such operator")
+
+
+class Sleepy(Quick):
+    """Right, and slow."""
+
+    name, rank, takes_s = "sleepy", 5, 0.03
+
+
+class Oracle(Quick):
+    """The oracle, slower than the others, so that which is the fastest hangs on no hair."""
+
+    name, rank, takes_s, half = "eager", 90, 0.004, False
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path))
+    monkeypatch.setattr(trial, "LATENTS_HALF", 12)
+
+
+@pytest.fixture
+def cast(monkeypatch):
+    def of(*kinds):
+        monkeypatch.setattr(hosting, "engines", lambda: {kind.name: kind for kind in kinds})
+        for kind in kinds:
+            monkeypatch.setattr(kind, "activated", 0)
+            monkeypatch.setattr(kind, "closed", 0)
+
+    return of
+
+
+def activated(checkpoint, *, choice="auto", sibling=None, said=None) -> tuple[EngineHost, Notices]:
+    notices = Notices()
+    host = EngineHost(checkpoint, sibling=sibling, clock=SystemClock(), notices=notices, choice=choice)
+    host.activate(progress=(said if said is not None else []).append)
+    return host, notices
+
+
+def test_the_fastest_right_engine_plays_and_tells_why(cast, stylegan2):
+    cast(Blotted, Breaking, Refusing, Sleepy, Quick, Oracle)
+    said: list[str] = []
+    host, _ = activated(stylegan2, said=said)
+    assert host.name == "quick"
+    assert host.why.startswith("the fastest that draws this species right (quick ")
+    assert "no difference over 12 latents, eager " in host.why
+    assert "blotted left out: it draws other pictures than eager" in host.why
+    assert "breaking left out: it fails (the card is gone)" in host.why
+    assert "refusing left out: no such operator" in host.why
+    assert any(text.startswith("checking blotted, breaking, sleepy, quick against eager: 0 of 12") for text in said)
+    assert host.measured_ms is not None and 0 < host.measured_ms < 30
+    host.close()
+
+
+def test_those_that_do_not_play_are_closed_and_the_one_that_does_goes_on(cast, stylegan2):
+    cast(Quick, Sleepy, Oracle)
+    host, _ = activated(stylegan2)
+    assert (Quick.activated, Quick.closed, Sleepy.closed, Oracle.closed) == (1, 0, 1, 1)
+    assert host.images == 0  # those of the trial nobody saw
+    host.close()
+    assert Quick.closed == 1
+
+
+def test_the_verdict_is_remembered_until_something_changes(cast, stylegan2, monkeypatch):
+    cast(Quick, Sleepy, Oracle)
+    activated(stylegan2)[0].close()
+    host, _ = activated(stylegan2)
+    assert (Quick.activated, Sleepy.activated, Oracle.activated) == (2, 1, 1)
+    assert host.name == "quick" and "no difference over 12 latents" in host.why
+    host.close()
+    activated(small_stylegan2(seed=8))[0].close()  # another species
+    assert Sleepy.activated == 2
+    activated(stylegan2, choice="measure")[0].close()
+    assert Sleepy.activated == 3
+    monkeypatch.setattr(Sleepy, "fingerprint", classmethod(lambda cls: "sleepy 2"))  # another version of a library
+    activated(stylegan2)[0].close()
+    assert Sleepy.activated == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"[", b'[{"engine": 1, "colour": 2}]'])
+def test_a_verdict_that_cannot_be_read_is_found_anew(cast, stylegan2, damage):
+    cast(Quick, Oracle)
+    activated(stylegan2)[0].close()
+    cache.store(trial.FOLDER, trial._key([Quick, Oracle], stylegan2, None), damage)
+    activated(stylegan2)[0].close()
+    assert Oracle.activated == 2
+
+
+def test_an_engine_that_is_asked_for_is_not_tried(cast, stylegan2):
+    cast(Quick, Sleepy, Oracle)
+    host, _ = activated(stylegan2, choice="sleepy")
+    assert host.name == "sleepy" and host.why == "asked for" and host.measured_ms is None
+    assert Oracle.activated == 0
+    host.close()
+
+
+def test_where_the_oracle_fails_the_others_are_tried_in_their_order(cast, stylegan2, monkeypatch):
+    class Broken(Oracle):
+        def activate(self, checkpoint, *, progress, sibling=None):
+            raise RuntimeError("out of memory")
+
+    cast(Sleepy, Broken)
+    host, notices = activated(stylegan2)
+    assert host.name == "sleepy"
+    assert "could not be compared (eager: out of memory)" in notices.recent(at_s=0, within_s=1e9)[0].text
+    host.close()
+
+
+def test_an_engine_far_slower_than_the_fastest_is_not_looked_at_for_long(cast, stylegan2, monkeypatch):
+    monkeypatch.setattr(Sleepy, "takes_s", 0.2)
+    cast(Quick, Sleepy, Oracle)
+    host, _ = activated(stylegan2)
+    (verdicts,) = [json.loads(path.read_bytes()[32:]) for path in (cache.folder() / trial.FOLDER).iterdir()]
+    assert {each["engine"]: each["latents"] for each in verdicts} == {"quick": 12, "eager": 12, "sleepy": 4}
+    host.close()
+
+
+def test_full_precision_is_looked_at_for_a_shorter_time(cast, stylegan2, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(Quick, "half", False)
+    cast(Quick, Oracle)
+    host, _ = activated(stylegan2)
+    assert f"over {trial.FIRST_LATENTS} latents" in host.why
+    host.close()
+
+
+def test_the_latents_go_as_far_as_a_show_can(stylegan2):
+    pair = list(trial.latents(stylegan2, sibling_of(stylegan2), count=200))
+    alone = list(trial.latents(stylegan2, None, count=200))
+    assert len(pair) == len(alone) == 200
+    mean = stylegan2.tensors["mapping.w_avg"]
+    spread = [np.linalg.norm(latent.ws - mean, axis=1).mean() for latent in alone]
+    assert max(spread) > 1.8 * np.median(spread[3::4])  # those without truncation, and those at 0.5
+    assert max(np.abs(latent.noise).max() for latent in alone) == trial.STRONG_NOISE
+    assert sum((latent.bends != STRAIGHT).any() for latent in alone) == 20
+    assert not any(latent.blend.any() for latent in alone)
+    assert sum(bool(latent.blend.any()) for latent in pair) == 100
+    assert all((latent.blend >= 0).all() and (latent.blend <= 1).all() for latent in pair)
+    again = list(trial.latents(stylegan2, None, count=200))
+    assert all((one.ws == two.ws).all() for one, two in zip(alone, again, strict=True))
+
+
+def test_a_pair_is_tried_as_a_pair(cast, stylegan2):
+    class Lazy(Quick):
+        """Takes a pair for its first species."""
+
+        name = "lazy"
+
+        def _infer_impl(self, latent, out):
+            super()._infer_impl(replace(latent, blend=np.zeros_like(latent.blend)), out)
+
+    cast(Lazy, Oracle)
+    host, _ = activated(stylegan2, sibling=sibling_of(stylegan2))
+    assert host.name == "eager" and "lazy left out: it draws other pictures" in host.why
+    host.close()
+
+
+def test_likeness_leaves_alpha_out():
+    picture = np.full((4, 4, 4), 100, np.uint8)
+    assert trial.psnr_of(picture, picture) == float("inf")
+    other = picture.copy()
+    other[..., 3] = 0
+    assert trial.psnr_of(other, picture) == float("inf")
+    other[..., :3] = 110
+    assert trial.psnr_of(other, picture) == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
