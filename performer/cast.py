@@ -10,7 +10,7 @@ from functools import partial
 
 from performer.clock import SystemClock
 from performer.engines.host import EngineHost
-from performer.generators.family import coarser
+from performer.generators.coarser import coarser
 from performer.notices import Notices
 from performer.setlist import Setlist
 from performer.stage.foyer import Foyer

@@ -229,19 +229,22 @@ class Governor:
             self._wait_s = min(2 * self._wait_s, LONGEST_S) if is_failure else CLIMB_S
         self._climbed_s = self._trial = None
         self._begin()
-        why = "this machine misses frames" if seen.late else "the generator falls behind"
-        return Change(self.tier, f"{why}: {self._words(step)}")
+        return Change(self.tier, self._why(step, seen))
 
-    def _words(self, step: Step) -> str:
+    def _why(self, step: Step, seen: _Seen) -> str:
+        if seen.late:
+            why, generator, hint = "this machine misses frames", "the generator", " (a smaller --size may hold more)"
+        else:
+            why, generator, hint = "the generator falls behind", "it", ""
         match step:
             case Step.PACE:
-                return f"going on with {self.tier.fps:g} a second (a smaller --size may hold more)"
+                return f"{why}: going on with {self.tier.fps:g} a second{hint}"
             case Step.EFFECTS:
-                return f"the effects are drawn smaller, {self.tier.detail:.0%} of their size"
+                return f"{why}: the effects are drawn smaller, {self.tier.detail:.0%} of their size"
             case Step.SMALL:
-                return "the generator draws a smaller picture"
+                return f"{why}: {generator} draws a smaller picture"
             case Step.SECOND:
-                return "the generator draws every second frame"
+                return f"{why}: {generator} draws every second frame"
 
     # --- and back ----------------------------------------------------------------------------------------------------
 

@@ -222,7 +222,7 @@ class Show:
     @property
     def _seen(self) -> EngineHost:
         """The one whose picture is seen most."""
-        return self.over if self.over is not None and self._part >= 2 else self._species
+        return self.over if self.over is not None and self._part >= 0.5 else self._species
 
     def _govern(self, image: Image | None, *, drawn_s: float) -> None:
         """Give up, or take up again, what the machine cannot or can hold."""

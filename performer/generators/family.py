@@ -17,8 +17,7 @@ The network may have
 - `forward_rgba`, with the same arguments as `forward`, `-> [N, H, W, 4]`: the same picture channels-last with alpha 1,
   where that saves time; engines prefer it.
 
-`sizes_of` may be left out where nobody else trains such a family. `coarser(checkpoint) -> Checkpoint | None` may be there:
-the same species at half the resolution, for machines that cannot hold the whole.
+`sizes_of` may be left out where nobody else trains such a family.
 
 The scan also parameterises the contract tests.
 
@@ -66,12 +65,3 @@ def build(checkpoint: Checkpoint) -> "nn.Module":
             "a newer performer may know it"
         )
     return known[checkpoint.family].build(checkpoint)
-
-
-def coarser(checkpoint: Checkpoint) -> Checkpoint | None:
-    """The same species at half the resolution, for machines that cannot hold the whole; None where its family has none.
-
-    Of the rows of ws, noise gains and blend it takes the first.
-    """
-    halved = getattr(families().get(checkpoint.family), "coarser", None)
-    return None if halved is None else halved(checkpoint)

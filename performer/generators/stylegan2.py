@@ -8,10 +8,8 @@ Thread: whoever calls.
 """
 
 import math
-from dataclasses import replace
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -129,32 +127,6 @@ def sizes_of(tensors: dict[str, F32], options: dict[str, Any]) -> Sizes:
         coarse=min(4, 2 * len(blocks)),
         middle=min(8, 2 * len(blocks)),
         classes=int(options.get("c_dim", 0)),
-    )
-
-
-def coarser(checkpoint: Checkpoint) -> Checkpoint | None:
-    """The species without its finest block, at half the resolution; None where that draws no picture.
-
-    With RGB skips the sum is a picture after every block: Karras et al. (2020), section 4.1.
-    """
-    blocks, sizes = blocks_of(checkpoint.tensors), checkpoint.sizes
-    if checkpoint.options.get("architecture", "skip") != "skip" or len(blocks) < 2:
-        return None
-    finest = f"synthesis.b{blocks[-1]}."
-    num_ws = sizes.num_ws - 2
-    return replace(
-        checkpoint,
-        tensors={key: tensor for key, tensor in checkpoint.tensors.items() if not key.startswith(finest)},
-        sizes=msgspec.structs.replace(
-            sizes,
-            height_px=sizes.height_px // 2,
-            width_px=sizes.width_px // 2,
-            num_ws=num_ws,
-            noise_layers=sizes.noise_layers - 2,
-            coarse=min(sizes.coarse, num_ws),
-            middle=min(sizes.middle, num_ws),
-        ),
-        content_hash=f"{checkpoint.content_hash} without {finest}",
     )
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from performer.generators import family, light, ops
 from performer.generators.checkpoint import Checkpoint, CheckpointError, Provenance
+from performer.generators.coarser import coarser
 from performer.generators.mapping import Mapping
 from performer.generators.network import rgba
 from tests.conftest import small_stylegan2
@@ -230,7 +231,7 @@ def test_the_coarser_species_is_the_picture_before_the_finest_block():
     last = [f"synthesis.b32.torgb.{part}" for part in ("weight", "bias")]
     silent = {key: np.zeros_like(species.tensors[key]) for key in last}
     species = replace(species, tensors=species.tensors | silent)
-    halved = family.coarser(species)
+    halved = coarser(species)
     assert halved is not None and (halved.sizes.height_px, halved.sizes.width_px) == (16, 16)
     rows, layers = halved.sizes.num_ws, halved.sizes.noise_layers
     ws, noise = torch.randn(1, species.sizes.num_ws, species.sizes.w_dim), noise_of(species.sizes.noise_layers)
@@ -243,5 +244,5 @@ def test_the_coarser_species_is_the_picture_before_the_finest_block():
 
 
 def test_what_draws_only_at_the_end_has_no_coarser_form(stylegan2, embryo):
-    assert family.coarser(embryo) is None
-    assert family.coarser(replace(stylegan2, options={"architecture": "orig"})) is None
+    assert coarser(embryo) is None
+    assert coarser(replace(stylegan2, options={"architecture": "orig"})) is None
