@@ -46,7 +46,7 @@ class Card:
 
 @cache
 def lacking() -> str:
-    """What keeps this machine from CUDA, with the remedy; empty where nothing does. Cheap: imports nothing, asks the driver.
+    """What keeps this machine from CUDA, with the remedy; empty where nothing does. Cheap where there is no driver.
 
     The answer is kept: a card that comes or goes does so with a restart.
     """
@@ -63,6 +63,10 @@ def lacking() -> str:
             return "the NVIDIA driver finds no card"
         if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
             return f"the CUDA bindings are not installed: {INSTALL}"
+        try:
+            call("cudaGetDeviceCount")
+        except CudaError as error:  # such as a driver that is older than the bindings
+            return f"{error}; install a newer NVIDIA driver"
         return ""
     return "no NVIDIA driver on this machine (for an NVIDIA card: nvidia.com/drivers)"
 
@@ -132,9 +136,10 @@ class Memory:
 
     def on_card(self, nbytes: int) -> int:
         """The address of so many bytes on the card, aligned to 256 of them, all 0."""
-        address = int(call("cudaMalloc", max(nbytes, 256)))
+        nbytes = max(nbytes, 256)
+        address = int(call("cudaMalloc", nbytes))
         self._on_card.append(address)
-        call("cudaMemset", address, 0, max(nbytes, 256))
+        call("cudaMemsetAsync", address, 0, nbytes, self.stream)
         return address
 
     def pinned(self, *shape: int, dtype: Any = np.uint8) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, the bundled species, and a small StyleGAN2."""
+"""What all tests share: a cache of their own, the bundled species, a small StyleGAN2, and a table at the end of a run."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,16 @@ import pytest
 from performer import resources
 from performer.generators import checkpoint as species
 from performer.generators.checkpoint import Checkpoint, Provenance, Sizes
+from tests.rig import figures
 
 EMBRYO = resources.CHECKPOINTS / "embryo.safetensors"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := figures.table():
+        terminalreporter.section("half precision against eager, and plans of TensorRT for RTX")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)

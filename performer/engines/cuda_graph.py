@@ -41,7 +41,7 @@ class CudaGraphEngine(DeviceEngine):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self._held: list[Any] = []  # graphs, and the tensors that they read and write
+        self._made: list[Any] = []  # graphs, and the tensors that they read and write
 
     @classmethod
     def probe(cls) -> Availability:
@@ -72,7 +72,7 @@ class CudaGraphEngine(DeviceEngine):
         height_px, width_px = checkpoint.sizes.height_px, checkpoint.sizes.width_px
         inputs = [self._port(name) for name in built.inputs]
         picture = torch.as_tensor(OnCard(self._picture, (height_px, width_px, 4), "|u1"), device=device)
-        self._held += [inputs, picture]
+        self._made += [inputs, picture]
 
         def drawing(network: Callable[..., Any]) -> Launch:
             return lambda: picture.copy_(network(*inputs))
@@ -130,7 +130,7 @@ class CudaGraphEngine(DeviceEngine):
             # Of this thread alone: others, which upload pictures or build engines, may allocate meanwhile.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 draw()
-        self._held.append(graph)
+        self._made.append(graph)
 
         def launch() -> None:
             with torch.cuda.stream(stream):
@@ -149,10 +149,10 @@ class CudaGraphEngine(DeviceEngine):
         return median(spent_s) * 1e3
 
     def _let_go(self) -> None:
-        if self._held:
+        if self._made:
             import torch
 
-            self._held.clear()
+            self._made.clear()
             torch.cuda.empty_cache()  # what the graphs used belongs to a stream that is about to go
 
 

@@ -152,17 +152,17 @@ class EngineHost:
         if len(self._candidates) < 2 or trial.ORACLE not in [kind.name for kind in self._candidates]:
             return
         kinds, species = self._candidates, (self.checkpoint, self.sibling)
-        verdicts = None if measure else trial.remembered(kinds, *species)
-        if verdicts is None:
-            made = [self._made(kind) for kind in kinds]
-            try:
+        try:
+            verdicts = None if measure else trial.remembered(kinds, *species)
+            if verdicts is None:
+                made = [self._made(kind) for kind in kinds]
                 verdicts, self._engine = trial.held(made, *species, clock=self._clock, progress=progress)
-            except EngineError as error:
-                said = f"engines could not be compared ({error}); they are tried in their order"
-                self._notices.say(said, at_s=self._clock.now_s(), severe=True)
-                return
-            trial.remember(verdicts, kinds, *species)
-            self._finished = -self._engine.images  # those of the trial nobody saw
+                self._finished = -self._engine.images  # those of the trial nobody saw
+                trial.remember(verdicts, kinds, *species)
+        except Exception as error:  # a library that does not load, an oracle that fails: there is a show all the same
+            said = f"engines could not be compared ({error}); they are tried in their order"
+            self._notices.say(said, at_s=self._clock.now_s(), severe=True)
+            return
         by_name = {kind.name: kind for kind in kinds}
         self._candidates = [by_name[verdict.engine] for verdict in verdicts if not verdict.fault]
         self.measured_ms = verdicts[0].ms

@@ -50,7 +50,7 @@ class TensorRtEngine(DeviceEngine):
         super().__init__(clock)
         self._library: Library | None = None
         self._runtime: Any = None
-        self._held: list[Any] = []  # engines and contexts, which their graphs outlive only in error
+        self._made: list[Any] = []  # engines and contexts, which their graphs outlive only in error
         self._scratch = (0, 0)  # (address, bytes), for all forms: one runs at a time
 
     @classmethod
@@ -100,9 +100,10 @@ class TensorRtEngine(DeviceEngine):
         library = self._library
         assert library is not None
         context, kernels = library.context(engine, known=cache.fetch(KERNELS, key))
-        self._held += [engine, context]
+        self._made += [engine, context]
         memory = self.memory
-        nbytes = engine.device_memory_size_v2
+        # What was compiled for this card may need other than what the plan says.
+        nbytes = max(engine.device_memory_size_v2, context.update_device_memory_size_for_shapes())
         if nbytes > self._scratch[1]:
             self._scratch = (memory.on_card(nbytes), nbytes)
         context.set_device_memory(*self._scratch)
@@ -134,8 +135,8 @@ class TensorRtEngine(DeviceEngine):
             return enqueue
 
     def _let_go(self) -> None:
-        while self._held:  # contexts before their engines, engines before the runtime
-            self._held.pop()
+        while self._made:  # contexts before their engines, engines before the runtime
+            self._made.pop()
         self._runtime = self._library = None
         self._scratch = (0, 0)
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from importlib import util
 
 import numpy as np
 import pytest
@@ -11,10 +12,15 @@ from performer.clock import SystemClock
 from performer.engines.engine import Engine, EngineError, engines
 from performer.flow import STRAIGHT, LatentFrame
 from performer.generators.checkpoint import Checkpoint
+from tests.generators import graphs
 from tests.generators.latents import sibling_of
+from tests.generators.test_export import LEAST_PSNR_DB, psnr_db
 from tests.generators.test_parity import reference
 
 USABLE = [name for name, engine in engines().items() if engine.probe().available]
+ON_HOST = "tensorrt on the host"  # where there is no card for it
+PLAYED = [*USABLE, *([ON_HOST] if "tensorrt" not in USABLE and util.find_spec("cuda") is not None else [])]
+HALF = [name for name in PLAYED if name == ON_HOST or engines()[name].half]
 
 
 def latent_for(checkpoint: Checkpoint, seed: int) -> LatentFrame:
@@ -37,11 +43,31 @@ def picture(engine: Engine, latent: LatentFrame) -> np.ndarray:
     return image.pixels.copy()
 
 
-@pytest.fixture(params=USABLE)
+@pytest.fixture
+def on_host():
+    from tests.rig.cuda import host_card
+    from tests.rig.tensorrt import RTX, host_tensorrt
+
+    with host_card() as card, host_tensorrt(RTX, card), graphs.remembered():
+        yield
+
+
+def made(name: str, request: pytest.FixtureRequest) -> Engine:
+    if name == ON_HOST:
+        request.getfixturevalue("on_host")
+        name = "tensorrt"
+    return engines()[name](SystemClock())
+
+
+@pytest.fixture(params=PLAYED)
 def engine(request):
-    made = engines()[request.param](SystemClock())
-    yield made
-    made.close()
+    engine = made(request.param, request)
+    yield engine
+    engine.close()
+
+
+def partner(engine: Engine, checkpoint: Checkpoint) -> Checkpoint:
+    return graphs.partner_of(checkpoint) if engine.half else sibling_of(checkpoint, amount=0.1)
 
 
 def test_both_first_engines_are_usable_here():
@@ -150,7 +176,7 @@ def blended(latent: LatentFrame, blend: float | np.ndarray) -> LatentFrame:
 @pytest.mark.parametrize("species", ["stylegan2", "stylegan3", "embryo"])
 def test_siblings_at_rest_are_themselves_and_no_seam_lies_between(engine, species, request):
     first = request.getfixturevalue(species)
-    second = sibling_of(first, amount=0.1)
+    second = partner(engine, first)
     latent = latent_for(first, 1)
     engine.activate(first, sibling=second, progress=lambda text: None)
     nothing, all_but_nothing = 1e-12, float(np.nextafter(np.float32(1), np.float32(0)))
@@ -161,30 +187,47 @@ def test_siblings_at_rest_are_themselves_and_no_seam_lies_between(engine, specie
         assert (picture(single, latent) == at[part]).all()
         single.close()
     for rest, nearly in ((0.0, nothing), (1.0, all_but_nothing)):
-        assert np.abs(at[rest].astype(int) - at[nearly]).max() <= 1
+        if engine.half:
+            assert psnr_db(at[nearly].astype(int), at[rest].astype(int)) >= LEAST_PSNR_DB
+        else:
+            assert np.abs(at[rest].astype(int) - at[nearly]).max() <= 1
     for rest in (0.0, 1.0):
         assert np.abs(at[rest].astype(int) - at[0.5]).max() > 3
 
 
 def test_each_layer_blends_by_itself(engine, stylegan2):
-    engine.activate(stylegan2, sibling=sibling_of(stylegan2), progress=lambda text: None)
+    engine.activate(stylegan2, sibling=partner(engine, stylegan2), progress=lambda text: None)
     latent = latent_for(stylegan2, 1)
     pictures = [picture(engine, blended(latent, row)) for row in np.eye(stylegan2.sizes.num_ws)]
     assert len({pixels.tobytes() for pixels in pictures}) == stylegan2.sizes.num_ws
 
 
+def pictures_of(engine: Engine, checkpoint: Checkpoint, second: Checkpoint) -> list[np.ndarray]:
+    """Four animals, and the first of them bent, and between two siblings."""
+    engine.activate(checkpoint, sibling=second, progress=lambda text: None)
+    latents = [latent_for(checkpoint, seed) for seed in range(4)]
+    latents.append(replace(latents[0], bends=np.stack([bend_row([0.1, 0.2, 0.03, 1.1, 1.2, 0.1, 0.1])] * 3)))
+    latents.append(blended(latents[0], np.random.default_rng(1).random(checkpoint.sizes.num_ws)))
+    pictures = [picture(engine, latent).astype(int) for latent in latents]
+    engine.close()
+    return pictures
+
+
 @pytest.mark.parametrize("species", ["stylegan2", "stylegan3", "embryo"])
-def test_every_engine_agrees_with_eager_to_one_grey_level(species, request):
+def test_every_engine_in_single_precision_agrees_with_eager_to_one_grey_level(species, request):
     checkpoint = request.getfixturevalue(species)
-    pictures = {}
-    for name in USABLE:
-        engine = engines()[name](SystemClock())
-        engine.activate(checkpoint, sibling=sibling_of(checkpoint), progress=lambda text: None)
-        latents = [latent_for(checkpoint, seed) for seed in range(4)]
-        latents.append(replace(latents[0], bends=np.stack([bend_row([0.1, 0.2, 0.03, 1.1, 1.2, 0.1, 0.1])] * 3)))
-        latents.append(blended(latents[0], np.random.default_rng(1).random(checkpoint.sizes.num_ws)))
-        pictures[name] = [picture(engine, latent).astype(int) for latent in latents]
-        engine.close()
+    whole = [name for name in USABLE if name not in HALF]
+    pictures = {name: pictures_of(made(name, request), checkpoint, sibling_of(checkpoint)) for name in whole}
     for name, got in pictures.items():
         for mine, oracle in zip(got, pictures["eager"], strict=True):
             assert np.abs(mine - oracle).max() <= 1, name
+
+
+@pytest.mark.parametrize("species", ["stylegan2", "stylegan3", "embryo"])
+@pytest.mark.parametrize("name", HALF)
+def test_an_engine_in_half_precision_draws_what_eager_draws_to_the_eye(name, species, request):
+    checkpoint = request.getfixturevalue(species)
+    second = graphs.partner_of(checkpoint)
+    expected = pictures_of(made("eager", request), checkpoint, second)
+    for mine, oracle in zip(pictures_of(made(name, request), checkpoint, second), expected, strict=True):
+        assert psnr_db(mine, oracle) >= LEAST_PSNR_DB

@@ -1,10 +1,8 @@
-"""What tests of engines share: a card and a TensorRT on the host, and a table of what was built."""
+"""What tests of engines share: a card and a TensorRT on the host."""
 
 from collections.abc import Iterator
 
 import pytest
-
-from tests.rig import figures
 
 
 @pytest.fixture
@@ -25,10 +23,3 @@ def library(request: pytest.FixtureRequest, card) -> Iterator:
 
     with host_tensorrt(request.param, card) as made, graphs.remembered():
         yield made
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if lines := figures.table():
-        terminalreporter.section("half precision against eager, and plans of TensorRT for RTX")
-        for line in lines:
-            terminalreporter.write_line(line)

@@ -158,7 +158,7 @@ class HostCuda:
         """What nobody gave back. A card that is gone takes all with it."""
         if self._lost is not None:
             return []
-        blocks = [f"{len(block.data)} bytes {'pinned' if block.pinned else 'on the card'}" for block in self._blocks.values()]
+        blocks = [f"{len(block.data)} bytes, pinned: {block.pinned}" for block in self._blocks.values()]
         held = {"stream": self._streams, "graph": self._graphs, "ready graph": self._ready, "texture": self._shared}
         return blocks + [f"a {name}" for name, each in held.items() for _ in each]
 
@@ -499,7 +499,7 @@ class HostCuda:
         """Where so many bytes lie."""
         for block in self._blocks.values():
             first = address - block.address
-            if block.pinned == pinned and 0 <= first and first + nbytes <= len(block.data):
+            if block.pinned == pinned and first >= 0 and first + nbytes <= len(block.data):
                 return block, slice(first, first + nbytes)
         where = "pinned" if pinned else "on the card"
         raise self._offence(Code.cudaErrorInvalidValue, f"{nbytes} bytes at {address:#x} are not {where}")

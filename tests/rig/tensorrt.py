@@ -314,8 +314,12 @@ class Context:
         self._scratch = (0, 0)
         self._is_ready = False  # once it ran
 
+    def update_device_memory_size_for_shapes(self) -> int:
+        return self._engine.device_memory_size_v2
+
     def set_device_memory(self, address: int, nbytes: int) -> None:
-        if address % ALIGNMENT or self._card.room(address) < nbytes or nbytes < self._engine.device_memory_size_v2:
+        enough = nbytes >= self.update_device_memory_size_for_shapes()
+        if address % ALIGNMENT or self._card.room(address) < nbytes or not enough:
             self._error(f"{nbytes} bytes at {address:#x} are no scratch memory")
             return
         self._scratch = (address, nbytes)
@@ -354,10 +358,10 @@ class Context:
 
     def _fault(self, stream: int) -> str:
         library, engine = self._engine.library, self._engine
-        missing = [name for name in map(engine.get_tensor_name, range(engine.num_io_tensors)) if name not in self._addresses]
-        if missing:
+        names = map(engine.get_tensor_name, range(engine.num_io_tensors))
+        if missing := [name for name in names if name not in self._addresses]:
             return f"{', '.join(missing)} without an address"
-        if self._scratch[1] < engine.device_memory_size_v2:
+        if self._scratch[1] < self.update_device_memory_size_for_shapes():
             return "no scratch memory was given"
         if not stream:
             return "the default stream waits for the whole card"
@@ -389,6 +393,10 @@ class RtxContext(Context):
     def __init__(self, engine: Engine, cache: RuntimeCache | None) -> None:
         super().__init__(engine)
         self._cache = cache
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        """More than the plan says: kernels are chosen on the card."""
+        return 2 * super().update_device_memory_size_for_shapes()
 
     def is_stream_capturable(self, stream: int) -> bool:
         return self._engine.capturable and self._engine.library.captures and self._is_ready
