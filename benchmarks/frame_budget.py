@@ -108,7 +108,7 @@ def main() -> None:
 
         process = psutil.Process()
         show.run(seconds=options.warm_up)
-        rss_start_mb, images, missed = report.rss_mb(process), show.host.images, show.missed
+        rss_start_mb, images, missed = report.rss_mb(process), show.images, show.missed
         cpu = _cpu_s(process)
         began_s = time.monotonic()
         slices: dict[bool, list[float]] = {False: [], True: []}
@@ -123,7 +123,7 @@ def main() -> None:
         elapsed_s = time.monotonic() - began_s
         is_on.value = 0
         intervals = slices[False] + slices[True]
-        images, missed = show.host.images - images, show.missed - missed
+        images, missed = show.images - images, show.missed - missed
         figures: dict[str, Any] = {
             "generated_fps": round(images / elapsed_s, 2),
             "displayed_fps": round(len(intervals) / elapsed_s, 2),

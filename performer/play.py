@@ -174,7 +174,7 @@ def play(options: PlayOptions, *, announce: Callable[[str], None]) -> None:
     finally:
         show.close()
     announce(
-        f"played   {show.meter.frames} frames, {show.host.images} images, {show.missed} missed, "
+        f"played   {show.meter.frames} frames, {show.images} images, {show.missed} missed, "
         f"frame p99 {show.meter.p99_ms:.1f} ms"
     )
 

@@ -73,11 +73,11 @@ class Show:
         self.is_ending = False
         self.frame_intervals_s: list[float] | None = None  # a benchmark puts a list here to keep every interval
         self._paced_by_display = display.refresh_hz is not None
-        own_fps = SOFTWARE_FPS if display.is_software else (UNKNOWN_REFRESH_FPS,)
-        wanted_fps = fps or display.refresh_hz
-        self._pace = Pace(fps=wanted_fps or own_fps[0], clock=clock, refresh_hz=display.refresh_hz)
-        paces = (1.0 / self._pace.slot_s,) if wanted_fps else own_fps
-        self._governor = Governor(paces=paces, details=self.stage.details)
+        self._pace = Pace(fps=wanted_fps(display, fps), clock=clock, refresh_hz=display.refresh_hz)
+        is_free = not (fps or display.refresh_hz) and display.is_software
+        self._governor = Governor(
+            paces=SOFTWARE_FPS if is_free else (1.0 / self._pace.slot_s,), details=self.stage.details
+        )
         self._tier = self._governor.tier
         self._missed = 0  # slots that were missed before the newest frame
         self._is_due = False  # whether the newest frame has a latent of its own
@@ -125,6 +125,11 @@ class Show:
         """Display slots that no frame came for."""
         return self._pace.missed
 
+    @property
+    def images(self) -> int:
+        """Pictures finished by all engines since the show began."""
+        return sum(host.images for host in self._hosts)
+
     def run(self, *, seconds: float | None = None) -> None:
         """Play until somebody ends it, or for so many seconds."""
         until_s = None if seconds is None else self.clock.now_s() + seconds
@@ -154,7 +159,7 @@ class Show:
         else:
             drawn_s = sum_of(frame) / 1e3
         self._draw.took(drawn_s)
-        interval_s = self.meter.displayed(at_s=self._presented_s, images=sum(host.images for host in self._hosts))
+        interval_s = self.meter.displayed(at_s=self._presented_s, images=self.images)
         if interval_s is not None and self.frame_intervals_s is not None:
             self.frame_intervals_s.append(interval_s)
         self.light.shown(over if self._part >= 1.0 else image, at_s=self._presented_s)

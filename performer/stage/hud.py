@@ -25,7 +25,7 @@ AMBER: Color = (1.0, 0.70, 0.18, 1.0)
 RED: Color = (1.0, 0.30, 0.24, 1.0)
 PANEL: Color = (0.03, 0.03, 0.035, 0.72)
 
-_CHARACTERS = "".join(map(chr, range(32, 127))) + "·–…µ°äöüßéèêàçñ"
+_CHARACTERS = "".join(map(chr, range(32, 127))) + "·…µ°äöüßéèêàçñ"
 _SMALL_PX, _LARGE_PX = 17, 26  # text heights on a screen of 720 lines
 _ATLAS_PX = 512
 _FLOATS = 12  # of a rectangle: x y w h, u v du dv, r g b a
@@ -270,9 +270,9 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
 
     sheet.text(left, y, _short(state.cue_now, 18) or "no cue", WHITE, large=True)
     y += 33 * unit
-    row("next", _short(state.cue_next, 22) or "–")
+    row("next", _short(state.cue_next, 22) or "-")
     pulse = 1.0 - state.beat % 1.0 if state.bpm > 0 else 0.0
-    row("tempo", f"{state.bpm:.1f} bpm" if state.bpm > 0 else "–")
+    row("tempo", f"{state.bpm:.1f} bpm" if state.bpm > 0 else "-")
     for beat in range(4):
         now = state.bpm > 0 and int(state.beat) % 4 == beat
         color = (*AMBER[:3], 0.25 + 0.75 * pulse) if now else DIM
@@ -286,15 +286,15 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     row("frame p99", f"{state.frame_p99_ms:.1f} ms")
     row("missed", f"{state.missed_frames}", AMBER if state.missed_frames else WHITE)
     known = state.sound_to_light_ms is not None
-    row("sound to light", f"{state.sound_to_light_ms:.0f} ms" if known else "–")
-    row("engine", _short(state.engine, 22) or "–")
+    row("sound to light", f"{state.sound_to_light_ms:.0f} ms" if known else "-")
+    row("engine", _short(state.engine, 22) or "-")
     spent = sorted(state.spent_ms.items(), key=lambda item: -item[1])[:3]
     for name, ms in spent:
         row(f"  {name}", f"{ms:.1f} ms", GREY)
     y += (3 - len(spent)) * line
     row("osc", f"{state.osc_per_s:.0f}/s")
     row("  refused, unknown", f"{state.osc_refused}, {state.osc_unknown}", GREY)
-    row("sound", _short(state.audio, 22) or "–", RED if state.audio_lost else WHITE)
+    row("sound", _short(state.audio, 22) or "-", RED if state.audio_lost else WHITE)
     if state.clip:
         sheet.box(left, y - 1 * unit, 58 * unit, 20 * unit, RED)
         sheet.text(left + 9 * unit, y - 1 * unit, "CLIP", (0.0, 0.0, 0.0, 1.0))
