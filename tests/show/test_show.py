@@ -400,6 +400,7 @@ def test_only_a_rate_that_nobody_set_is_given_up(strained, refresh_hz, fps, expe
     while show.clock.now_s() < 40:
         show.frame()
     assert show.fps == expected and show._tier.detail == 0.5
+    assert show._tier.fps == pytest.approx(1 / show._pace.slot_s)  # which are whole refreshes of a display
     assert show.missed > 400, "which are counted on a display that paces too"
     (down, *_) = [notice.text for notice in show.notices.recent(at_s=40, within_s=40)]
     assert ("a second" in down) == (expected == 30)
