@@ -12,11 +12,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino
 import torch
 from torch import nn
@@ -24,23 +22,13 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when run by its path
 
 from benchmarks import report
-from benchmarks.generators import MAKERS
+from benchmarks.generators import MAKERS, sibling_of
 from performer.engines.openvino import HINTS, graph_of
 from performer.generators import network
 from performer.generators.checkpoint import Checkpoint
 from performer.generators.network import PictureNetwork
 
 BLEND = 0.3
-
-
-def sibling_of(checkpoint: Checkpoint) -> Checkpoint:
-    """Every weight a little elsewhere."""
-    rng = np.random.default_rng(1)
-    tensors = {
-        key: np.asarray(tensor * (1 + 0.1 * rng.standard_normal(tensor.shape)), np.float32)
-        for key, tensor in checkpoint.tensors.items()
-    }
-    return replace(checkpoint, tensors=tensors, content_hash=f"{checkpoint.content_hash}, a sibling")
 
 
 def without_bends(checkpoint: Checkpoint) -> PictureNetwork:

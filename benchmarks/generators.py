@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,16 @@ def _species(name: str, kind: str, tensors: dict[str, np.ndarray], sizes: Sizes 
         tensors=tensors,
         content_hash=name,
     )
+
+
+def sibling_of(checkpoint: Checkpoint) -> Checkpoint:
+    """Every weight a little elsewhere."""
+    rng = np.random.default_rng(1)
+    tensors = {
+        key: np.asarray(tensor * (1 + 0.1 * rng.standard_normal(tensor.shape)), np.float32)
+        for key, tensor in checkpoint.tensors.items()
+    }
+    return replace(checkpoint, tensors=tensors, content_hash=f"{checkpoint.content_hash}, a sibling")
 
 
 MAKERS: dict[str, Callable[[], Checkpoint]] = {

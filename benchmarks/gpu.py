@@ -4,7 +4,8 @@
 
 Times are those of the engines' own contract: a latent goes in, and the picture lies finished on the card, or in memory
 where the display's OpenGL cannot take it from there. Each figure comes from a process of its own, so that an engine that
-brings the card down spoils no other's. Beside them stands the arithmetic floor: the multiplications and additions of the
+brings the card down spoils no other's. All of it takes an hour; `--species`, `--forms` and `--engines` name slices, and one
+JSON file gathers them. Beside them stands the arithmetic floor: the multiplications and additions of the
 network, by the rate that the card reaches in half precision on a large product of matrices in the same run.
 
 `--show` also plays whole shows headless at 1920x1080 and 60 frames a second, by `benchmarks.frame_budget`.
@@ -13,6 +14,7 @@ Thread: main.
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -28,9 +30,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when run by its path
 
 from benchmarks import report
-from benchmarks.forms import sibling_of
 from benchmarks.generators import MAKERS as ALL_MAKERS
-from benchmarks.generators import light_of
+from benchmarks.generators import light_of, sibling_of
 from performer import cuda
 from performer.clock import SystemClock
 from performer.engines import trial
@@ -48,7 +49,7 @@ FORMS = ("single", "blended")
 COMPARED = 24  # latents whose pictures are held against the oracle's
 BLEND = 0.3
 MATRIX = 8192  # rows and columns of the product that tells the card's rate
-ONE_LIMIT_S = 400.0
+ONE_LIMIT_S = 540.0  # of a figure's own process; three forms of a pair may be fused in it
 UPLOAD_PX = (256, 512, 1024)
 SHOWS = ("light 256", "stylegan2 512", "stylegan2 1024")
 
@@ -197,45 +198,60 @@ def show_figures(name: str, *, folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def apart(*arguments: str) -> dict[str, Any]:
-    """The figures of a process of its own."""
+    """The figures of a process of its own, which are the last line of its output that reads as such."""
     command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
     try:
         run = subprocess.run(command, cwd=report.ROOT, capture_output=True, text=True, timeout=ONE_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return {"failed": f"no answer after {ONE_LIMIT_S:g} s"}
-    if run.returncode:
-        return {"failed": " ".join(run.stderr.split())[-600:]}
-    return json.loads(run.stdout.splitlines()[-1])
+    for line in reversed(run.stdout.splitlines()):
+        with contextlib.suppress(ValueError):
+            if isinstance(told := json.loads(line), dict):
+                return told | ({"ended with": run.returncode} if run.returncode else {})
+    return {"failed": " ".join(run.stderr.split())[-600:]}
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures, by what they are of."""
-    figures: dict[str, Any] = {"card": str(cuda.card()), **apart("--versions")}
+class Figures:
+    """All figures so far, by what they are of. Each is written as it comes: a run that is cut off loses none."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.all: dict[str, Any] = json.loads(path.read_text()) if path is not None and path.exists() else {}
+        self._path = path
+
+    def add(self, of: str, found: Any) -> None:
+        """Keep one, and say it."""
+        self.all[of] = found
+        print(f"{of}: {found}", file=sys.stderr, flush=True)
+        if self._path is not None:
+            self._path.write_text(json.dumps(self.all, indent=2) + "\n")
+
+
+def measure(options: argparse.Namespace, figures: Figures) -> None:
+    """Find out everything that was asked for."""
+    figures.add("card", str(cuda.card()))
+    figures.add("libraries", apart("--versions"))
     rate = apart("--rate").get("operations_per_s", float("nan"))
-    figures["half precision, TFLOP/s"] = round(rate / 1e12, 1)
+    figures.add("half precision, TFLOP/s", round(rate / 1e12, 1))
+    lacking = {name: state.reason for name in options.engines if not (state := ENGINES[name].probe()).available}
     for name in options.species:
         for form in options.forms:
-            counted = apart("--flops", name, form)
-            floor_ms = 1e3 * counted.get("flops", float("nan")) / rate
-            figures[f"{name}, {form}, floor"] = {
-                "GFLOP": round(counted.get("flops", float("nan")) / 1e9, 1),
-                "ms": round(floor_ms, 3),
-            }
+            flops = apart("--flops", name, form).get("flops", float("nan"))
+            floor_ms = 1e3 * flops / rate
+            figures.add(f"{name}, {form}, floor", {"GFLOP": round(flops / 1e9, 1), "ms": round(floor_ms, 3)})
             for engine in options.engines:
+                if engine in lacking:
+                    figures.add(f"{name}, {form}, {engine}", {"not to be had": lacking[engine]})
+                    continue
                 found = apart("--one", name, form, engine, "--pictures", str(options.pictures), *options.where)
                 if "p50" in found:
                     found["times the floor"] = round(found["p50"] / floor_ms, 1)
-                figures[f"{name}, {form}, {engine}"] = found
-                print(f"{name}, {form}, {engine}: {found}", file=sys.stderr)
+                figures.add(f"{name}, {form}, {engine}", found)
     for side_px in UPLOAD_PX:
-        figures[f"upload {side_px} px, ms"] = apart("--upload", str(side_px))
-        print(f"upload {side_px}: {figures[f'upload {side_px} px, ms']}", file=sys.stderr)
+        figures.add(f"upload {side_px} px, ms", apart("--upload", str(side_px)))
     if options.show:
         with tempfile.TemporaryDirectory() as folder:
             for name in SHOWS:
-                figures[f"show with {name}"] = show_figures(name, folder=Path(folder), seconds=options.seconds)
-                print(f"show with {name}: {figures[f'show with {name}']}", file=sys.stderr)
-    return figures
+                figures.add(f"show with {name}", show_figures(name, folder=Path(folder), seconds=options.seconds))
 
 
 def versions() -> dict[str, str]:
@@ -259,7 +275,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="play whole shows too")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each show")
     parser.add_argument("--through-host", dest="where", action="store_const", const=["--through-host"], default=[])
-    parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--json", type=Path, default=None, help="figures of other slices that are there stay")
     # What a process of its own does.
     for name in ("--versions", "--rate"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
@@ -281,9 +297,11 @@ def main() -> None:
     elif options.upload:
         told = upload_figures(int(options.upload[0]), times=options.pictures)
     else:
-        context = report.machine()
-        figures = measured(options) | {"machine": context, "commit": report.commit()}
-        report.publish("graphics card", figures, path=options.json)
+        figures = Figures(options.json)
+        figures.add("machine", report.machine())
+        figures.add("commit", report.commit())
+        measure(options, figures)
+        report.publish("graphics card", figures.all, path=options.json)
         return
     print(json.dumps(told))
 

@@ -9,6 +9,7 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+LIBRARIES = ("numpy", "openvino", "torch")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -37,8 +39,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "openvino": version("openvino"),
-        "numpy": version("numpy"),
+        **{package: version(package) for package in LIBRARIES if find_spec(package) is not None},
         "load_before": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
     }
 

@@ -184,7 +184,8 @@ class Memory:
         try:
             enqueue()
         except BaseException:
-            bindings.cudaStreamEndCapture(self.stream)  # which fails, as the capture did
+            with contextlib.suppress(CudaError):  # the capture may have failed as well
+                call("cudaGraphDestroy", call("cudaStreamEndCapture", self.stream))
             raise
         graph = call("cudaStreamEndCapture", self.stream)
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from performer import __version__, resources
+from performer import __version__, cuda, resources
 from performer.control.hands import RECEIVE_BUFFER_BYTES
 
 LEAST_PYTHON = (3, 11)
@@ -90,6 +90,7 @@ def _gpu() -> list[Finding]:
 def _opengl() -> list[Finding]:
     from performer.stage.outputs.headless import Headless
     from performer.stage.outputs.output import NoDisplay
+    from performer.stage.upload import fault_of_sharing
 
     try:
         display = Headless(size_px=(64, 64))
@@ -98,9 +99,13 @@ def _opengl() -> list[Finding]:
             Finding("opengl", False, str(error), "apt-get install libegl1 libgl1-mesa-dri, or your card's driver", True)
         ]
     kind = "drawn by the processor" if display.is_software else "drawn by the graphics card"
-    text = f"{display.description}, OpenGL {display.ctx.info['GL_VERSION']}, {kind}"
+    findings = [Finding("opengl", True, f"{display.description}, OpenGL {display.ctx.info['GL_VERSION']}, {kind}")]
+    if not cuda.lacking():
+        fault = fault_of_sharing(display.ctx)
+        way = "pictures go from the NVIDIA card to the display " + ("through the host" if fault else "directly")
+        findings.append(Finding("opengl", not fault, way, fault))
     display.close()
-    return [Finding("opengl", True, text)]
+    return findings
 
 
 def _display() -> list[Finding]:
@@ -123,7 +128,8 @@ def _engines() -> list[Finding]:
     findings = []
     for name, engine in engines().items():
         state = engine.probe()
-        findings.append(Finding("engine", state.available, f"{name}: {state.reason} ({engine.suits})", state.reason))
+        text = f"{name}: {state.reason} ({engine.suits})" if state.available else f"{name}, for {engine.suits}"
+        findings.append(Finding("engine", state.available, text, state.reason))
     if not any(finding.is_good for finding in findings):
         findings.append(Finding("engine", False, "none can run", "pip install openvino", is_fault=True))
     return findings

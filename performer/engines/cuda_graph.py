@@ -86,7 +86,7 @@ class CudaGraphEngine(DeviceEngine):
             if launch := self._fused(module, drawing):
                 return launch
         plain = self._recorded(drawing(module))
-        if known == PLAIN:
+        if known is not None:  # PLAIN, or what was remembered does not work this time
             return plain
         progress(f"trying whether fused steps of {names} are faster; once, a minute or two")
         fused = self._fused(module, drawing)

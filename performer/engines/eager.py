@@ -59,6 +59,14 @@ class EagerEngine(SlotEngine):
             raise EngineError(str(error)) from error
         self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
 
+    def close(self) -> None:
+        super().close()
+        if self._thread is None and self._networks:
+            import torch
+
+            self._networks.clear()
+            torch.cuda.empty_cache()  # other engines want the room; nothing where there is no card
+
     def _infer_impl(self, latent: LatentFrame, out: U8) -> None:
         import torch
 

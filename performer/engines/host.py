@@ -7,6 +7,7 @@ announced; the frame never waits.
 Thread: `submit` and `latest` on the render thread; building on a worker.
 """
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from performer.engines.engine import Engine, EngineError, Progress, engines
 from performer.flow import DevicePixels, Image, LatentFrame
 from performer.generators.checkpoint import Checkpoint
 from performer.notices import Notices
+
+log = logging.getLogger(__name__)
 
 REBUILDS = 2  # of one engine, before a humbler one is tried
 AUTO, MEASURE = "auto", "measure"  # choices besides the engines' names: the fastest, as remembered or measured anew
@@ -52,6 +55,7 @@ class EngineHost:
         self._rebuilds = 0
         self._worker: threading.Thread | None = None
         self._making: list[Engine] = []
+        self._is_closing = False
         self._finished = 0  # images of engines that are gone
 
     @property
@@ -93,12 +97,12 @@ class EngineHost:
             if self._engine is not None:
                 return
         failures = []
-        while self._candidates:
+        while self._candidates and not self._is_closing:
             engine = self._made(self._candidates[0])
             try:
                 engine.activate(self.checkpoint, sibling=self.sibling, progress=progress)
             except Exception as error:
-                engine.close()
+                _close(engine)
                 failures.append(f"{engine.name}: {error}")
                 self._candidates = self._candidates[1:]
                 continue
@@ -128,12 +132,14 @@ class EngineHost:
         """The newest picture; the last good one while an engine is rebuilt."""
         if self._engine is not None:
             image = self._engine.latest()
-            if image is not None:
-                self._image = image
+            # Engines count from 1; over a change of engine no serial may come again, or the stage takes it for known.
+            if image is not None and (self._image is None or self._image.serial != image.serial + self._finished):
+                self._image = replace(image, serial=image.serial + self._finished)
         return self._image
 
     def close(self) -> None:
         """Stop, also what is being built. May be called twice."""
+        self._is_closing = True
         for engine in self._making:
             engine.given_up = True
         if self._worker is not None:
@@ -158,7 +164,8 @@ class EngineHost:
                 made = [self._made(kind) for kind in kinds]
                 verdicts, self._engine = trial.held(made, *species, clock=self._clock, progress=progress)
                 self._finished = -self._engine.images  # those of the trial nobody saw
-                trial.remember(verdicts, kinds, *species)
+                if not any(verdict.may_pass for verdict in verdicts):
+                    trial.remember(verdicts, kinds, *species)
         except Exception as error:  # a library that does not load, an oracle that fails: there is a show all the same
             said = f"engines could not be compared ({error}); they are tried in their order"
             self._notices.say(said, at_s=self._clock.now_s(), severe=True)
@@ -183,17 +190,25 @@ class EngineHost:
         self._notices.say(said, at_s=self._clock.now_s(), severe=True)
 
         def rebuild() -> None:
-            failed.close()
+            _close(failed)
             try:
                 self.activate(progress=lambda _: None)
-            except EngineError as error:
-                self.refused = error
+            except Exception as error:
+                self.refused = error if isinstance(error, EngineError) else EngineError(repr(error))
                 self._notices.say(f"{error}; the picture stays held", at_s=self._clock.now_s(), severe=True)
             else:
                 self._notices.say(f"engine {self.name} plays again", at_s=self._clock.now_s())
 
         self._worker = threading.Thread(target=rebuild, name="engine-rebuild", daemon=True)
         self._worker.start()
+
+
+def _close(engine: Engine) -> None:
+    """Close an engine that failed: its card may no longer answer, and what comes next must not hang on that."""
+    try:
+        engine.close()
+    except Exception as error:
+        log.info("%s does not close: %s", engine.name, error)
 
 
 def _kept(image: Image | None) -> Image | None:

@@ -106,7 +106,6 @@ class TensorRtEngine(DeviceEngine):
         nbytes = max(engine.device_memory_size_v2, context.update_device_memory_size_for_shapes())
         if nbytes > self._scratch[1]:
             self._scratch = (memory.on_card(nbytes), nbytes)
-        context.set_device_memory(*self._scratch)
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             is_input = engine.get_tensor_mode(name) == library.trt.TensorIOMode.INPUT
@@ -212,6 +211,8 @@ class Library:
         except Refused as error:
             raise EngineError(str(error)) from error
         reasons = []
+        if not hasattr(self.trt, "ComputeCapability"):
+            targets = ("",)  # core TensorRT builds for the card that is there
         for target in targets:
             progress(f"building the engine for {names} with {self}")
             plan = self.plan(model, target=target, monitor=_monitor_of(self.trt, progress, clock=clock, ends=ends))

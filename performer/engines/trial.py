@@ -8,6 +8,7 @@ patch, which no picture of these survives.
 Thread: whoever activates engines. No clock of its own; the engines' is used.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ from performer.generators.mapping import Mapping
 
 ORACLE = "eager"
 LEAST_PSNR_DB = 40.0  # of bytes, over a whole picture: what the eye does not tell apart
+LEAST_TILE_DB = 12.0  # over the worst of its tiles: a hole is worse, however small a part of the whole
+TILES = 32  # on each side
 LATENTS_HALF = 200  # looked at where an engine is in half precision
 LATENTS_FULL = 24  # elsewhere; what differs there is rounding, and shows at once
 FIRST_LATENTS = 4  # after which engines that are far too slow need not be looked at any longer
@@ -44,6 +47,11 @@ class Verdict:
     psnr_db: float = 0.0  # of its worst picture against the oracle's; infinite where all are the same
     latents: int = 0  # looked at
     fault: str = ""  # why it must not play; empty where it may
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether its fault is of the kind that another start may not have."""
+        return any(sign in self.fault.lower().replace(" ", "") for sign in ("outofmemory", "nopictureafter"))
 
     def __str__(self) -> str:
         if self.fault:
@@ -96,6 +104,7 @@ def held(
     best = ""
     try:
         for name, engine in running.items():
+            _go_on(running)
             try:
                 engine.activate(checkpoint, sibling=sibling, progress=progress)
             except Exception as error:
@@ -108,7 +117,8 @@ def held(
     finally:
         for name, engine in running.items():
             if name != best:
-                engine.close()
+                with contextlib.suppress(Exception):  # of a card that no longer answers
+                    engine.close()
 
 
 def _compared(
@@ -128,6 +138,7 @@ def _compared(
     looked_at = [name for name in spent_ms if name != ORACLE]
     began_s = said_s = clock.now_s()
     for number, latent in enumerate(latents(checkpoint, sibling, count=count)):
+        _go_on(running)
         if clock.now_s() - said_s > 1.0 or number == 0:
             progress(f"checking {', '.join(looked_at)} against {ORACLE}: {number} of {count} pictures")
             said_s = clock.now_s()
@@ -135,13 +146,16 @@ def _compared(
         spent_ms[ORACLE].append(running[ORACLE].infer_ms)
         for name in list(looked_at):
             try:
-                likeness = psnr_of(drawn(running[name], latent, clock=clock), expected)
+                picture = drawn(running[name], latent, clock=clock)
             except Exception as error:
                 faults[name] = f"it fails ({error})"
+            else:
+                spent_ms[name].append(running[name].infer_ms)
+                psnr_db[name] = min(psnr_db[name], psnr_of(picture, expected))
+                if (worst_db := worst_tile_of(picture, expected)) < LEAST_TILE_DB:
+                    faults[name] = f"a part of its picture is not {ORACLE}'s ({worst_db:.0f} dB)"
+            if name in faults:
                 looked_at.remove(name)
-                continue
-            spent_ms[name].append(running[name].infer_ms)
-            psnr_db[name] = min(psnr_db[name], likeness)
         if number + 1 >= FIRST_LATENTS:
             fastest = min((median(spent_ms[name]) for name in looked_at), default=0.0)
             looked_at = [name for name in looked_at if median(spent_ms[name]) <= TOO_SLOW * fastest]
@@ -183,8 +197,8 @@ def latents(checkpoint: Checkpoint, sibling: Checkpoint | None, *, count: int) -
             bends = STRAIGHT + rng.uniform(-0.1, 0.1, STRAIGHT.shape).astype(np.float32)
             bends[:, 5:] = np.abs(bends[:, 5:])  # thresholds and dropped parts are not negative
         blend = np.zeros(sizes.num_ws, np.float32)
-        if sibling is not None and number % 2:
-            blend = rng.random(sizes.num_ws, np.float32)
+        if sibling is not None and number % 2:  # the sibling alone, and anything between
+            blend = np.ones_like(blend) if number % 4 == 3 else rng.random(sizes.num_ws, np.float32)
         yield LatentFrame(ws=ws, noise=noise, bends=bends, blend=blend)
 
 
@@ -192,6 +206,16 @@ def psnr_of(picture: U8, expected: U8) -> float:
     """Peak signal-to-noise ratio of two pictures [H, W, 4], decibels; alpha is left out. Infinite where they are equal."""
     error = np.mean((picture[..., :3].astype(np.float32) - expected[..., :3]) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
+
+
+def worst_tile_of(picture: U8, expected: U8) -> float:
+    """The same, of the tile that is least like what was expected. A picture has 32 x 32 tiles, smaller ones fewer."""
+    height, width = (max(side // TILES, 1) for side in picture.shape[:2])
+    rows, columns = picture.shape[0] // height, picture.shape[1] // width
+    cropped = (slice(rows * height), slice(columns * width), slice(3))
+    error = (picture[cropped].astype(np.float32) - expected[cropped]) ** 2
+    worst = error.reshape(rows, height, columns, width, 3).mean((1, 3, 4)).max()
+    return float("inf") if worst == 0 else float(10 * np.log10(255.0**2 / worst))
 
 
 def drawn(engine: Engine, latent: LatentFrame, *, clock: Clock) -> U8:
@@ -212,6 +236,12 @@ def await_picture(engine: Engine, latent: LatentFrame, *, clock: Clock) -> None:
         if clock.now_s() > end_s:
             raise EngineError(f"no picture after {LONGEST_PICTURE_S:g} s")
         clock.sleep_until(clock.now_s() + 0.0002)
+
+
+def _go_on(running: dict[str, Engine]) -> None:
+    """Raise EngineError where nobody waits any more."""
+    if any(engine.given_up for engine in running.values()):
+        raise EngineError("given up")
 
 
 def _key(candidates: Sequence[type[Engine]], checkpoint: Checkpoint, sibling: Checkpoint | None) -> str:

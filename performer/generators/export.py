@@ -110,6 +110,9 @@ def fold(traced: ExportedProgram) -> None:
             specs.insert(0, InputSpec(InputKind.BUFFER, TensorArgument(place.name), name, persistent=True))
             traced.state_dict[name] = value.contiguous()
             node.replace_all_uses_with(place)
+    for node in reversed(list(known)):  # by hand: what detaches a constant counts as having effects
+        if node.op == "call_function" and not node.users:
+            graph.erase_node(node)
     graph.eliminate_dead_code()
     for node, spec in places.items():
         if node in known and not node.users:

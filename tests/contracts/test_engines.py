@@ -44,11 +44,13 @@ def picture(engine: Engine, latent: LatentFrame) -> np.ndarray:
 
 
 @pytest.fixture
-def on_host():
+def on_host(monkeypatch):
     from tests.rig.cuda import host_card
     from tests.rig.tensorrt import RTX, host_tensorrt
 
-    with host_card() as card, host_tensorrt(RTX, card), graphs.remembered():
+    graphs.remember(monkeypatch)
+    with host_card(monkeypatch) as card:
+        host_tensorrt(RTX, card, monkeypatch)
         yield
 
 

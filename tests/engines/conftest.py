@@ -6,20 +6,20 @@ import pytest
 
 
 @pytest.fixture
-def card() -> Iterator:
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator:
     """A card on the host."""
     pytest.importorskip("cuda.bindings.runtime", reason="needs cuda-bindings, for their codes and handles")
     from tests.rig.cuda import host_card
 
-    with host_card() as made:
+    with host_card(monkeypatch) as made:
         yield made
 
 
 @pytest.fixture(params=["tensorrt", "tensorrt_rtx"])
-def library(request: pytest.FixtureRequest, card) -> Iterator:
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, card):
     """TensorRT of either kind on it."""
     from tests.generators import graphs
     from tests.rig.tensorrt import host_tensorrt
 
-    with host_tensorrt(request.param, card) as made, graphs.remembered():
-        yield made
+    graphs.remember(monkeypatch)
+    return host_tensorrt(request.param, card, monkeypatch)

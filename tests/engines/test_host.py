@@ -76,9 +76,16 @@ def test_failure_holds_the_picture_then_a_humbler_engine_takes_over(painters, st
     host.activate(progress=lambda text: None)
     show(host, 7, lambda image: image is not None and image.pixels[0, 0, 0] == 7)
     monkeypatch.setattr(Painter, "fails", True)
-    seen = set()
-    show(host, 9, lambda image: seen.add(image.pixels[0, 0, 0]) or image.pixels[0, 0, 0] == 9)
+    seen, serials = set(), []
+
+    def is_nine(image):
+        seen.add(image.pixels[0, 0, 0])
+        serials.append(image.serial)
+        return image.pixels[0, 0, 0] == 9
+
+    show(host, 9, is_nine)
     assert seen == {7, 9}  # never black, never nothing
+    assert serials == sorted(serials) and len(set(serials)) >= 2, "another engine's picture is another picture"
     assert host.name == "humble"
     text = " ".join(notice.text for notice in notices.recent(at_s=0, within_s=1e9))
     assert "painter failed" in text and "out of paint" in text and "humble plays again" in text
@@ -152,3 +159,17 @@ def test_a_picture_on_a_card_that_is_gone_is_let_go(painters, stylegan2, monkeyp
     monkeypatch.setattr(cuda, "downloaded", lambda pixels: np.full((16, 16, 4), 9, np.uint8))
     kept = hosting._kept(image)
     assert kept is not None and kept.serial == 1 and (kept.pixels == 9).all()
+
+
+def test_an_engine_that_does_not_close_keeps_no_other_from_playing(painters, stylegan2, monkeypatch):
+    def close(self):
+        raise RuntimeError("the card is gone")
+
+    host = EngineHost(stylegan2, clock=SystemClock(), notices=Notices())
+    monkeypatch.setattr(Painter, "close", close)
+    monkeypatch.setattr(Humble, "close", SlotEngine.close)
+    host.activate(progress=lambda text: None)
+    monkeypatch.setattr(Painter, "fails", True)
+    show(host, 9, lambda image: image is not None and image.pixels[0, 0, 0] == 9)
+    assert host.name == "humble"
+    host.close()

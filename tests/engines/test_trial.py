@@ -1,6 +1,7 @@
 """The trial: engines are looked at and timed against the oracle, and the fastest right one plays."""
 
 import json
+import threading
 import time
 from dataclasses import replace
 
@@ -57,6 +58,16 @@ class Blotted(Quick):
         super()._infer_impl(latent, out)
         if np.abs(latent.noise).max() > 3:
             out[:6, :6, :3] = 0
+
+
+class Dull(Quick):
+    """Is three grey levels off everywhere."""
+
+    name, rank = "dull", 2
+
+    def _infer_impl(self, latent, out):
+        super()._infer_impl(latent, out)
+        out[..., :3] ^= 3
 
 
 class Breaking(Quick):
@@ -116,16 +127,19 @@ def activated(checkpoint, *, choice="auto", sibling=None, said=None) -> tuple[En
 
 
 def test_the_fastest_right_engine_plays_and_tells_why(cast, stylegan2):
-    cast(Blotted, Breaking, Refusing, Sleepy, Quick, Oracle)
+    cast(Blotted, Dull, Breaking, Refusing, Sleepy, Quick, Oracle)
     said: list[str] = []
     host, _ = activated(stylegan2, said=said)
     assert host.name == "quick"
     assert host.why.startswith("the fastest that draws this species right (quick ")
     assert "no difference over 12 latents, eager " in host.why
-    assert "blotted left out: it draws other pictures than eager" in host.why
+    assert "blotted left out: a part of its picture is not eager's" in host.why
+    assert "dull left out: it draws other pictures than eager (39 dB; expected 40 at least)" in host.why
     assert "breaking left out: it fails (the card is gone)" in host.why
     assert "refusing left out: no such operator" in host.why
-    assert any(text.startswith("checking blotted, breaking, sleepy, quick against eager: 0 of 12") for text in said)
+    assert any(
+        text.startswith("checking blotted, dull, breaking, sleepy, quick against eager: 0 of 12") for text in said
+    )
     assert host.measured_ms is not None and 0 < host.measured_ms < 30
     host.close()
 
@@ -213,6 +227,7 @@ def test_the_latents_go_as_far_as_a_show_can(stylegan2):
     assert sum((latent.bends != STRAIGHT).any() for latent in alone) == 20
     assert not any(latent.blend.any() for latent in alone)
     assert sum(bool(latent.blend.any()) for latent in pair) == 100
+    assert sum(bool((latent.blend == 1).all()) for latent in pair) == 50
     assert all((latent.blend >= 0).all() and (latent.blend <= 1).all() for latent in pair)
     again = list(trial.latents(stylegan2, None, count=200))
     assert all((one.ws == two.ws).all() for one, two in zip(alone, again, strict=True))
@@ -229,7 +244,7 @@ def test_a_pair_is_tried_as_a_pair(cast, stylegan2):
 
     cast(Lazy, Oracle)
     host, _ = activated(stylegan2, sibling=sibling_of(stylegan2))
-    assert host.name == "eager" and "lazy left out: it draws other pictures" in host.why
+    assert host.name == "eager" and "lazy left out: " in host.why
     host.close()
 
 
@@ -241,3 +256,49 @@ def test_likeness_leaves_alpha_out():
     assert trial.psnr_of(other, picture) == float("inf")
     other[..., :3] = 110
     assert trial.psnr_of(other, picture) == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
+
+
+def test_a_hole_is_found_however_large_the_picture():
+    picture = np.random.default_rng(0).integers(60, 255, (2048, 1024, 4), np.uint8)
+    holed = picture.copy()
+    holed[320:340, 256:276, :3] = 0
+    assert trial.psnr_of(holed, picture) > 40
+    assert trial.worst_tile_of(holed, picture) < trial.LEAST_TILE_DB
+    assert trial.worst_tile_of(picture, picture) == float("inf")
+    assert trial.worst_tile_of(picture[:10, :7], picture[:10, :7] ^ 1) == pytest.approx(48.1, abs=0.1)
+
+
+def test_a_fault_that_may_pass_is_not_remembered(cast, stylegan2):
+    class Crowded(Quick):
+        name = "crowded"
+
+        def activate(self, checkpoint, *, progress, sibling=None):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    cast(Crowded, Oracle)
+    for _ in "12":
+        host, _ = activated(stylegan2)
+        assert "crowded left out: CUDA out of memory" in host.why
+        host.close()
+    assert Oracle.activated == 2
+
+
+def test_what_nobody_waits_for_is_given_up(cast, stylegan2, monkeypatch):
+    monkeypatch.setattr(trial, "LATENTS_HALF", 100000)
+    cast(Quick, Oracle)
+    host = EngineHost(stylegan2, clock=SystemClock(), notices=Notices())
+    refused: list[Exception] = []
+
+    def activate():
+        try:
+            host.activate(progress=lambda text: None)
+        except EngineError as error:
+            refused.append(error)
+
+    maker = threading.Thread(target=activate)
+    maker.start()
+    time.sleep(0.5)
+    host.close()
+    maker.join(timeout=10)
+    assert not maker.is_alive() and len(refused) == 1
+    assert Quick.closed == Quick.activated == 1

@@ -1,7 +1,5 @@
 """Species of every family as ONNX graphs, each exported once in a test session: exports take seconds."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from weakref import WeakKeyDictionary
@@ -59,17 +57,19 @@ def siblings(name: str, form: str) -> tuple[Checkpoint, Checkpoint | None]:
 
 
 def graph(name: str, form: str, *, products: bool = True) -> bytes:
-    """In half precision."""
-    return _recalled(_noted(*siblings(name, form), half=True), products=products)
+    """In half precision, as `graph_of`."""
+    return graph_of(*siblings(name, form), products=products)
 
 
-@contextlib.contextmanager
-def remembered() -> Iterator[None]:
-    """For as long as this holds, nothing is exported that was exported before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "build", _noted)
-        patch.setattr(export, "to_onnx", _recalled)
-        yield
+def graph_of(first: Checkpoint, sibling: Checkpoint | None = None, *, products: bool = True) -> bytes:
+    """A species, or all between two, as it is exported in half precision."""
+    return _recalled(_noted(first, sibling, half=True), products=products)
+
+
+def remember(patch: pytest.MonkeyPatch) -> None:
+    """Let nothing be exported that was exported before."""
+    patch.setattr(network, "build", _noted)
+    patch.setattr(export, "to_onnx", _recalled)
 
 
 def _noted(first: Checkpoint, sibling: Checkpoint | None = None, *, half: bool = False) -> PictureNetwork:

@@ -203,6 +203,10 @@ class HostCuda:
     # The device.
 
     @runtime_function(gives=1)
+    def cudaGetDeviceCount(self) -> int:
+        return 1
+
+    @runtime_function(gives=1)
     def cudaGetDeviceProperties(self, device: int) -> Any:
         self._check(device == 0, Code.cudaErrorInvalidDevice, f"there is no device {device}")
         properties = bindings.cudaDeviceProp()
@@ -256,7 +260,7 @@ class HostCuda:
         self._run(self._legacy)
         if kind == Kind.cudaMemcpyDeviceToHost:
             self._check_host(to)
-            ctypes.memmove(to, self.read(source, nbytes).ctypes.data, nbytes)
+            ctypes.memmove(to, self.read(source, nbytes).tobytes(), nbytes)
         elif kind == Kind.cudaMemcpyHostToDevice:
             self._check_host(source)
             self.write(to, ctypes.string_at(source, nbytes))
@@ -275,9 +279,7 @@ class HostCuda:
         to_pinned, source_pinned = ends[kind]
         self._place(to, nbytes, pinned=to_pinned)
         self._place(source, nbytes, pinned=source_pinned)
-        self.put(
-            stream, lambda: self._write(to, self._read(source, nbytes, pinned=source_pinned), pinned=to_pinned)
-        )
+        self.put(stream, lambda: self._write(to, self._read(source, nbytes, pinned=source_pinned), pinned=to_pinned))
 
     # Streams and graphs.
 
@@ -454,7 +456,9 @@ class HostCuda:
             raise self._offence(code, text)
 
     def _check_host(self, address: int) -> None:
-        self._check(address < FIRST_ADDRESS, Code.cudaErrorInvalidValue, "an address of the card is taken for the host's")
+        self._check(
+            address < FIRST_ADDRESS, Code.cudaErrorInvalidValue, "an address of the card is taken for the host's"
+        )
 
     def _check_gl(self) -> None:
         if self._gl is None:
@@ -507,7 +511,9 @@ class HostCuda:
     def _read(self, address: int, nbytes: int, *, pinned: bool) -> np.ndarray:
         block, place = self._place(address, nbytes, pinned=pinned)
         known = bool(block.written[place].all())
-        self._check(known, Code.cudaErrorIllegalAddress, f"{nbytes} bytes at {address:#x} are read before they are written")
+        self._check(
+            known, Code.cudaErrorIllegalAddress, f"{nbytes} bytes at {address:#x} are read before they are written"
+        )
         return block.data[place].copy()
 
     def _write(self, address: int, data: np.ndarray, *, pinned: bool) -> None:
@@ -521,12 +527,11 @@ class HostCuda:
 
 
 @contextlib.contextmanager
-def host_card() -> Iterator[HostCuda]:
+def host_card(patch: pytest.MonkeyPatch) -> Iterator[HostCuda]:
     """A card for the time of a test. At its end nothing may be left on it, and nothing may have been misused."""
     card = HostCuda()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "runtime", lambda: card)
-        patch.setattr(cuda, "lacking", lambda: "")
-        yield card
+    patch.setattr(cuda, "runtime", lambda: card)
+    patch.setattr(cuda, "lacking", lambda: "")
+    yield card
     assert card.offences == []
     assert card.left() == []

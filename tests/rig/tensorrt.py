@@ -8,12 +8,10 @@ is not captured.
 Thread: as TensorRT.
 """
 
-import contextlib
 import enum
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -66,7 +64,9 @@ class RtxBuilderFlag(enum.Enum):
     REQUIRE_USER_ALLOCATION = 1
 
 
-ComputeCapability = enum.Enum("ComputeCapability", ["NONE", "CURRENT", "SM75", "SM80", "SM86", "SM89", "SM120", "SM121"])
+ComputeCapability = enum.Enum(
+    "ComputeCapability", ["NONE", "CURRENT", "SM75", "SM80", "SM86", "SM89", "SM120", "SM121"]
+)
 EngineValidity = enum.Enum("EngineValidity", ["VALID", "SUBOPTIMAL", "INVALID"])
 
 
@@ -408,12 +408,10 @@ class RtxContext(Context):
             self._cache.kernels.append(self._engine.digest)
 
 
-@contextlib.contextmanager
-def host_tensorrt(name: str, card: HostCuda) -> Iterator[HostTensorRt]:
+def host_tensorrt(name: str, card: HostCuda, patch: pytest.MonkeyPatch) -> HostTensorRt:
     """The library for the time of a test, in the place of any other."""
     library = HostTensorRt(name, card)
-    with pytest.MonkeyPatch.context() as patch:
-        for other in (CORE, RTX):
-            patch.setitem(sys.modules, other, None)
-        patch.setitem(sys.modules, name, library)
-        yield library
+    for other in (CORE, RTX):
+        patch.setitem(sys.modules, other, None)
+    patch.setitem(sys.modules, name, library)
+    return library
