@@ -106,6 +106,7 @@ class TensorRtEngine(DeviceEngine):
         nbytes = max(engine.device_memory_size_v2, context.update_device_memory_size_for_shapes())
         if nbytes > self._scratch[1]:
             self._scratch = (memory.on_card(nbytes), nbytes)
+        context.set_device_memory(*self._scratch)
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             is_input = engine.get_tensor_mode(name) == library.trt.TensorIOMode.INPUT

@@ -35,7 +35,9 @@ def latents(net: PictureNetwork, checkpoint: Checkpoint) -> list[dict[str, torch
             ws[:, 1] = torch.eye(checkpoint.sizes.w_dim)[seed]
         made.append(at_rest | {"ws": ws})
     if "noise" in at_rest:
-        made.append(made[0] | {"noise": torch.randn(at_rest["noise"].shape) * 4})
+        made.append(
+            made[0] | {"noise": torch.randn(at_rest["noise"].shape, generator=torch.Generator().manual_seed(9)) * 4}
+        )
     if "transform" in at_rest:
         made.append(made[0] | {"transform": torch.from_numpy(input_transform(x=0.2, y=-0.1, turns=0.1, zoom=1.3))})
     bend = bend_row([0.15, -0.1, 0.05, 1.2, 1.1, 0.05, 0.1])
