@@ -24,6 +24,7 @@ from performer.flow import U8, DevicePixels, Pixels
 DEVICE = 0
 INSTALL = "pip install cuda-bindings"
 _NOT_BLOCKING = 1  # cudaStreamNonBlocking: of no concern to the legacy default stream
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _DRIVERS = {"win32": ("nvcuda.dll",)}  # the driver's own library, by platform
 _LINUX_DRIVER = ("libcuda.so.1",)
 
@@ -57,10 +58,10 @@ def lacking() -> str:
             continue
         count = ctypes.c_int(0)
         code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+        if code == _NO_DEVICE or not (code or count.value):
+            return "the NVIDIA driver finds no card"
         if code:
             return f"the NVIDIA driver answers with error {code}; install it again, then start the machine anew"
-        if not count.value:
-            return "the NVIDIA driver finds no card"
         if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
             return f"the CUDA bindings are not installed: {INSTALL}"
         try:
@@ -195,11 +196,18 @@ class Memory:
         self._graphs.append(ready)
         return lambda: call("cudaGraphLaunch", ready, self.stream)
 
+    def stop(self) -> None:
+        """Wait for what still runs, and drop the graphs: whatever they use may be let go then."""
+        if self.stream is not None:
+            _quietly("cudaStreamSynchronize", self.stream)
+        while self._graphs:
+            _quietly("cudaGraphExecDestroy", self._graphs.pop())
+
     def close(self) -> None:
         """Give everything back; of a card that no longer answers, what can be."""
-        for name, held in (("cudaGraphExecDestroy", self._graphs), ("cudaFree", self._on_card)):
-            while held:
-                _quietly(name, held.pop())
+        self.stop()
+        while self._on_card:
+            _quietly("cudaFree", self._on_card.pop())
         while self._beside:
             _quietly("cudaFreeHost", self._beside.pop())
         if self.stream is not None:

@@ -8,6 +8,7 @@ Thread: `activate` on any one; the rest on the engine's own. Owns: the card's me
 Real-time: everything is allocated, built and run once in `activate`.
 """
 
+import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -21,6 +22,8 @@ from performer.flow import GROUPS, NOISE_MAPS, STRAIGHT, LatentFrame, Pixels
 from performer.generators.checkpoint import Checkpoint, Sizes
 
 ALIGNMENT = 256  # bytes; what kernels may expect of an address
+
+_MAKING = threading.Lock()  # one at a time: what an engine does to get ready may spoil what another captures
 
 Launch = Callable[[], Any]  # puts the drawing of one picture into the stream
 
@@ -42,21 +45,27 @@ class DeviceEngine(SlotEngine):
         self._picture = 0  # address of what the graphs draw
 
     def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
-        sizes = checkpoint.sizes
         try:
-            self._memory = Memory()
-            self._ports = Ports(sizes, memory=self._memory)
-            self._picture = self._memory.on_card(4 * sizes.height_px * sizes.width_px)
-            for form, (first, second) in forms_of(checkpoint, sibling).items():
-                self._launches[form] = self._prepare(first, second, progress=progress)
-            self._memory.wait()
-            self._start(sizes.height_px, sizes.width_px)
+            with _MAKING:
+                self._activate(checkpoint, sibling, progress=progress)
         except EngineError:
             self.close()
             raise
         except Exception as error:  # whatever a vendor's library raises: this engine stays off the stage, and says why
             self.close()
             raise EngineError(f"{checkpoint.path}: {error}") from error
+
+    def _activate(self, checkpoint: Checkpoint, sibling: Checkpoint | None, *, progress: Progress) -> None:
+        sizes = checkpoint.sizes
+        self._memory = Memory()
+        self._ports = Ports(sizes, memory=self._memory)
+        self._picture = self._memory.on_card(4 * sizes.height_px * sizes.width_px)
+        for form, (first, second) in forms_of(checkpoint, sibling).items():
+            if self.given_up:
+                raise EngineError("given up")
+            self._launches[form] = self._prepare(first, second, progress=progress)
+        self._memory.wait()
+        self._start(sizes.height_px, sizes.width_px)
 
     @abstractmethod
     def _prepare(self, checkpoint: Checkpoint, sibling: Checkpoint | None, *, progress: Progress) -> Launch:
@@ -87,11 +96,15 @@ class DeviceEngine(SlotEngine):
         super().close()
         if self._thread is not None:  # it still draws, or hangs in the driver: what it uses stays
             return
-        self._launches.clear()
-        self._let_go()
         if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+            self._memory.stop()
+        self._launches.clear()
+        try:
+            self._let_go()
+        finally:
+            if self._memory is not None:
+                self._memory.close()
+                self._memory = None
 
     def _let_go(self) -> None:
         """Drop what `_prepare` made, before the memory that it uses goes."""

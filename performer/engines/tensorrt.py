@@ -10,6 +10,7 @@ it first meets a card. What does not fit any more is built again, never trusted.
 Thread: as every engine on a card. Owns: the runtime, an engine and a context for each form, and their scratch memory.
 """
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -64,8 +65,10 @@ class TensorRtEngine(DeviceEngine):
 
     @classmethod
     def fingerprint(cls) -> str:
-        library = Library()
-        return f"{library} on {cuda.card()}"
+        try:
+            return f"{Library()} on {cuda.card()}"
+        except EngineError as error:  # what does not load is told at the trial, and tried again once that changes
+            return str(error)
 
     def _prepare(self, checkpoint: Checkpoint, sibling: Checkpoint | None, *, progress: Progress) -> Launch:
         if self._library is None:
@@ -99,8 +102,8 @@ class TensorRtEngine(DeviceEngine):
         """A context on fixed addresses, run once and captured."""
         library = self._library
         assert library is not None
-        context, kernels = library.context(engine, known=cache.fetch(KERNELS, key))
-        self._made += [engine, context]
+        context, kernels, is_fresh = library.context(engine, known=cache.fetch(KERNELS, key))
+        self._made += [engine, kernels, context]
         memory = self.memory
         # What was compiled for this card may need other than what the plan says.
         nbytes = max(engine.device_memory_size_v2, context.update_device_memory_size_for_shapes())
@@ -110,6 +113,10 @@ class TensorRtEngine(DeviceEngine):
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             is_input = engine.get_tensor_mode(name) == library.trt.TensorIOMode.INPUT
+            if is_input and tuple(engine.get_tensor_shape(name)) != self._ports.arrays[name].shape:
+                raise EngineError(
+                    f"the engine takes {name} in another shape than latents have; delete {cache.folder()}"
+                )
             address = self._ports.addresses[name] if is_input else self._picture
             if not context.set_tensor_address(name, address):
                 raise EngineError(f"{library} takes no address for {name}: {library.said()}")
@@ -121,21 +128,21 @@ class TensorRtEngine(DeviceEngine):
 
         enqueue()  # makes what is made at the first run, and must not be captured
         memory.wait()
-        if kernels is not None:
-            fresh = kernels()
-            if fresh:
-                cache.store(KERNELS, key, fresh)
-        if not library.captures(context, stream):
-            progress("this engine cannot be captured as a graph; its steps are launched one by one")
-            return enqueue
-        try:
-            return memory.captured(enqueue)
-        except (CudaError, EngineError) as error:
-            progress(f"this engine cannot be captured as a graph ({error}); its steps are launched one by one")
-            return enqueue
+        if is_fresh and (compiled := kernels.serialize()) is not None:
+            cache.store(KERNELS, key, bytes(compiled))
+        why = ""
+        if library.captures(context, stream):
+            try:
+                return memory.captured(enqueue)
+            except (CudaError, EngineError) as error:
+                why = f" ({error})"
+        progress(f"this engine cannot be captured as a graph{why}; its steps are launched one by one")
+        enqueue()  # which must go on working after that
+        memory.wait()
+        return enqueue
 
     def _let_go(self) -> None:
-        while self._made:  # contexts before their engines, engines before the runtime
+        while self._made:  # a context before its kernels and its engine, all before the runtime
             self._made.pop()
         self._runtime = self._library = None
         self._scratch = (0, 0)
@@ -152,16 +159,24 @@ class Library:
     Raises EngineError where it is not installed or does not load.
     """
 
-    def __init__(self, name: str = "") -> None:
-        name = name or installed()
-        if not name:
-            raise EngineError(f"TensorRT is not installed: {INSTALL}")
-        try:
-            self.trt: Any = importlib.import_module(name)
-        except (ImportError, OSError, RuntimeError) as error:
-            raise EngineError(f"{KINDS[name]} does not load ({error}); install it again: {INSTALL}") from error
-        self._kind = KINDS[name]
-        self._logger = _logger_of(self.trt)
+    def __init__(self, *names: str) -> None:
+        """`names` are the modules to try, all by default."""
+        faults = []
+        for name in names or KINDS:
+            kind = KINDS[name]
+            if importlib.util.find_spec(name) is None:
+                continue
+            try:
+                self.trt: Any = importlib.import_module(name)
+            except (ImportError, OSError, RuntimeError) as error:  # bindings come without their library, too
+                faults.append(f"{kind} does not load ({error})")
+                continue
+            self._kind = kind
+            self._logger = _logger_of(self.trt)
+            return
+        if faults:
+            raise EngineError(f"{'; '.join(faults)}; install it again: {INSTALL}")
+        raise EngineError(f"TensorRT is not installed: {INSTALL}")
 
     def __str__(self) -> str:
         return f"{self._kind} {self.trt.__version__}"
@@ -237,6 +252,7 @@ class Library:
                 self._logger.errors.append(f"node {error.node_name() or error.node()}: {error.desc()}")
             return None
         config = builder.create_builder_config()
+        config.clear_flag(trt.BuilderFlag.TF32)  # styles are in single precision, and no less
         if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
             # TensorRT for RTX may else allocate while it runs, which no capture survives.
             config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
@@ -263,8 +279,10 @@ class Library:
             words = f"{validity} {diagnostics}; {words}"
         return words
 
-    def context(self, engine: Any, *, known: bytes | None) -> tuple[Any, Callable[[], bytes] | None]:
-        """(what runs the engine, in memory that is given to it; what tells its compiled kernels, where it compiles any).
+    def context(self, engine: Any, *, known: bytes | None) -> tuple[Any, Any, bool]:
+        """(what runs the engine, in memory that is given to it; its compiled kernels; whether those are news).
+
+        The kernels must outlive the context, which does not keep them. None of core TensorRT, whose plans have them.
 
         known
             kernels of an earlier time; those that do not fit are compiled anew.
@@ -272,21 +290,19 @@ class Library:
         Raises EngineError.
         """
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        kernels = None
-        if hasattr(engine, "create_runtime_config"):
-            config = engine.create_runtime_config()
+        config = engine.create_runtime_config() if hasattr(engine, "create_runtime_config") else None
+        kernels, is_fresh = None, False
+        if config is not None and hasattr(config, "create_runtime_cache"):
             config.set_execution_context_allocation_strategy(strategy)
-            held = config.create_runtime_cache()
-            fits = known is not None and held.deserialize(known)
-            config.set_runtime_cache(held)
+            kernels = config.create_runtime_cache()
+            is_fresh = known is None or not kernels.deserialize(known)
+            config.set_runtime_cache(kernels)
             context = engine.create_execution_context(config)
-            if not fits:
-                kernels = lambda: bytes(held.serialize())  # noqa: E731
         else:
             context = engine.create_execution_context(strategy)
         if context is None:
             raise EngineError(f"{self} makes no context: {self.said()}")
-        return context, kernels
+        return context, kernels, is_fresh
 
     def captures(self, context: Any, stream: int) -> bool:
         """Whether what `context` runs can be captured as a graph. Core TensorRT can, with shapes that are fixed."""
@@ -294,8 +310,12 @@ class Library:
         return True if ask is None else bool(ask(stream))
 
 
+@functools.cache
 def _logger_of(trt: Any) -> Any:
-    """A logger for TensorRT that keeps the errors, since its calls only tell that they failed."""
+    """A logger for TensorRT that keeps the errors, since its calls only tell that they failed.
+
+    One for all engines of a process, for as long as that lives: TensorRT keeps the first that it is given.
+    """
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:

@@ -34,11 +34,12 @@ class Driver:
     [
         (None, "no NVIDIA driver on this machine (for an NVIDIA card: nvidia.com/drivers)"),
         (Driver(starts=999), "the NVIDIA driver answers with error 999; install it again, then start the machine anew"),
-        (Driver(counts=100), "the NVIDIA driver answers with error 100; install it again, then start the machine anew"),
+        (Driver(counts=304), "the NVIDIA driver answers with error 304; install it again, then start the machine anew"),
+        (Driver(starts=100), "the NVIDIA driver finds no card"),
         (Driver(cards=0), "the NVIDIA driver finds no card"),
         (Driver(), ""),
     ],
-    ids=["no driver", "does not start", "does not count", "no card", "all there"],
+    ids=["no driver", "does not start", "does not count", "no device", "no card", "all there"],
 )
 @pytest.mark.parametrize(("platform", "library"), [("linux", "libcuda.so.1"), ("win32", "nvcuda.dll")])
 def test_what_lacks_is_told_with_the_remedy(card, monkeypatch, driver, told, platform, library):

@@ -1,5 +1,8 @@
 """PyTorch as CUDA graphs: the folded network, and which form of it is chosen. What draws is a card on the host."""
 
+import gc
+import weakref
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -94,6 +97,9 @@ def test_what_lacks_is_told_with_the_remedy(monkeypatch, lacks, built_for, told)
     assert CudaGraphEngine.probe() == told
 
 
+ROOMS: list[torch.Tensor] = []  # for pictures, in the order in which they were asked for
+
+
 class OnHost(CudaGraphEngine):
     """Records by remembering, since PyTorch knows no card here; all else is the engine's own."""
 
@@ -107,7 +113,7 @@ class OnHost(CudaGraphEngine):
         return self._tensors[name]
 
     def _recorded(self, draw):
-        tensors, picture = dict(self._tensors), self._made[-1]
+        tensors, picture = dict(self._tensors), ROOMS[-1]
 
         def work() -> None:
             for name, tensor in tensors.items():
@@ -138,7 +144,8 @@ def pytorch(monkeypatch, tmp_path):
     def room(place: OnCard, device: torch.device) -> torch.Tensor:
         facts = place.__cuda_array_interface__
         assert facts["typestr"] == "|u1" and device == torch.device("cuda", 0)
-        return torch.zeros(facts["shape"], dtype=torch.uint8)
+        ROOMS.append(torch.zeros(facts["shape"], dtype=torch.uint8))
+        return ROOMS[-1]
 
     monkeypatch.setattr(PictureNetwork, "to", lambda self, device: self)
     monkeypatch.setattr(torch, "as_tensor", room)
@@ -173,8 +180,12 @@ def test_it_draws_both_siblings_and_all_between(engine, stylegan2):
 
 def timed(engine: OnHost, monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
     """Let the forms take so long, plain and then fused."""
-    left = list(milliseconds)
-    monkeypatch.setattr(engine, "_timed_ms", lambda launch: left.pop(0))
+
+    def times_ms(plain, fused):
+        assert plain is not fused
+        return milliseconds
+
+    monkeypatch.setattr(engine, "_timed_ms", times_ms)
 
 
 @pytest.mark.parametrize(("plain_ms", "fused_ms", "chosen"), [(2.0, 1.5, FUSED), (1.5, 2.0, PLAIN), (2.0, 2.0, PLAIN)])
@@ -234,13 +245,82 @@ def test_a_card_that_fails_while_steps_are_fused_is_no_matter_of_the_compiler(en
         engine.activate(stylegan2, progress=silent)
 
 
-def test_a_launch_is_timed_from_start_to_finish():
+def test_forms_are_timed_in_turns_from_start_to_finish():
     clock = SteppedClock()
     engine = CudaGraphEngine(clock)
-    takes_s = iter([0.5, *[0.002] * (cuda_graph.TIMED - 2), 0.5])  # now and then something else is in the way
+    takes_s = iter([0.5, 0.5, *[0.002, 0.003] * (cuda_graph.TIMED - 2), 0.5, 0.5])  # at times something is in the way
     engine._memory = SimpleNamespace(wait=lambda: clock.sleep_until(clock.now_s() + next(takes_s)))
-    assert engine._timed_ms(lambda: None) == pytest.approx(2.0)
+    launched = []
+    assert engine._timed_ms(lambda: launched.append(1), lambda: launched.append(2)) == pytest.approx([2.0, 3.0])
+    assert launched == [1, 2] * cuda_graph.TIMED
     assert next(takes_s, None) is None
+    engine._memory = None
+
+
+class Steps:
+    """Stands in for PyTorch's streams and graphs: writes down what is done, and where."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.done: list[str] = []
+        self.current = "default"
+        patch.setattr(torch.cuda, "ExternalStream", self.external)
+        patch.setattr(torch.cuda, "current_stream", lambda: "default")
+        patch.setattr(torch.cuda, "stream", self.on)
+        patch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: self.note("replayed")))
+        patch.setattr(torch.cuda, "graph", self.capture)
+
+    def note(self, what: str) -> None:
+        self.done.append(f"{what} in {self.current}")
+
+    def external(self, address: int) -> SimpleNamespace:
+        return SimpleNamespace(name=f"stream {address}", wait_stream=lambda other: self.done.append(f"after {other}"))
+
+    @contextmanager
+    def on(self, stream):
+        before, self.current = self.current, stream.name
+        yield
+        self.current = before
+
+    @contextmanager
+    def capture(self, graph, *, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local" and stream.name == self.current
+        self.note("captured")
+        yield
+
+
+def test_a_recording_keeps_what_its_graph_reads(monkeypatch, stylegan2):
+    """A graph holds addresses: weights that nobody keeps are given to the next who asks for memory."""
+    steps = Steps(monkeypatch)
+    engine = CudaGraphEngine(SystemClock())
+    engine._memory = SimpleNamespace(stream_address=7, wait=lambda: steps.note("waited"))
+    module = export.folded(network.build(stylegan2, half=True))
+    weights = [weakref.ref(tensor) for tensor in (*module.parameters(), *module.buffers())]
+
+    def drawing(module):
+        return lambda: steps.note("drawn" if module is not None else "")
+
+    recording = engine._recorded(drawing(module))
+    drawn = ["drawn in stream 7"]
+    assert steps.done == ["after default", *drawn * 3, "waited in stream 7", "captured in stream 7", *drawn]
+    del module
+    gc.collect()
+    assert len(weights) > 20 and all(reference() is not None for reference in weights)
+    recording()
+    assert steps.done[-1] == "replayed in stream 7"
+    del recording
+    gc.collect()
+    assert all(reference() is None for reference in weights)
+    engine._memory = None
+
+
+def test_a_card_that_no_longer_answers_lets_the_engine_close(engine, stylegan2, monkeypatch, card):
+    def lost():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    engine.activate(stylegan2, progress=silent)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lost)
+    engine.close()
+    assert engine._memory is None
 
 
 def test_a_place_on_the_card_is_told_as_numba_tells_it():

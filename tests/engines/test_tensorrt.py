@@ -25,6 +25,7 @@ from tests.conftest import small_stylegan2
 from tests.contracts.test_engines import blended, latent_for, picture
 from tests.generators import graphs
 from tests.generators.test_export import session_of
+from tests.rig import tensorrt as rig
 
 ALONE = "its steps are launched one by one"
 
@@ -390,10 +391,61 @@ def test_a_build_that_takes_long_tells_how_far_it_is(library, stylegan2):
 
 
 def test_a_build_is_given_up_when_nobody_waits_for_it(library, engine, stylegan2):
-    engine.given_up = True
+    def leaves(text: str) -> None:
+        engine.given_up |= text.startswith("building the engine")
+
     with pytest.raises(EngineError, match="could not build it: the build was given up"):
-        engine.activate(stylegan2, progress=silent)
+        engine.activate(stylegan2, progress=leaves)
     assert len(library.targets) == 1
+
+
+def test_no_further_form_is_begun_when_nobody_waits(library, engine, pair, monkeypatch):
+    launch_of = engine._launch_of
+
+    def leaves(*given, **more):
+        engine.given_up = True
+        return launch_of(*given, **more)
+
+    monkeypatch.setattr(engine, "_launch_of", leaves)
+    with pytest.raises(EngineError, match="given up"):
+        engine.activate(pair[0], sibling=pair[1], progress=silent)
+    assert len(library.targets) == 1
+
+
+def test_a_kind_that_does_not_load_gives_way_to_the_next(library, card, monkeypatch):
+    """Bindings come without their library: core TensorRT's are on the package index so."""
+    load = tensorrt.importlib.import_module
+
+    def half_installed(name: str) -> object:
+        if name == "tensorrt":
+            raise ImportError("libnvonnxparser.so.11: cannot open shared object file")
+        return load(name)
+
+    found = tensorrt.importlib.util.find_spec
+    monkeypatch.setattr(tensorrt.importlib, "import_module", half_installed)
+    monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: name == "tensorrt" or found(name))
+    if library.is_rtx:
+        assert str(Library()) == "TensorRT for RTX 1.2.3"
+        assert TensorRtEngine.fingerprint().startswith("TensorRT for RTX 1.2.3 on ")
+    else:
+        monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: name == "tensorrt" or None)
+        with pytest.raises(EngineError, match=r"TensorRT does not load \(libnvonnxparser"):
+            Library()
+        assert "does not load" in TensorRtEngine.fingerprint()  # so that the others are compared all the same
+
+
+def test_kernels_that_cannot_be_told_cost_the_next_start_only(library, engine, stylegan2, monkeypatch, empty_cache):
+    if library.is_rtx:
+        monkeypatch.setattr(rig.RuntimeCache, "serialize", lambda self: None)
+    engine.activate(stylegan2, progress=silent)
+    assert picture(engine, latent_for(stylegan2, 1)).std() > 1
+    assert not (empty_cache / tensorrt.KERNELS).exists()
+
+
+def test_an_engine_of_other_shapes_is_refused(library, engine, stylegan2, monkeypatch):
+    monkeypatch.setattr(rig.Engine, "get_tensor_shape", lambda self, name: (9, 9))
+    with pytest.raises(EngineError, match="takes ws in another shape than latents have; delete "):
+        engine.activate(stylegan2, progress=silent)
 
 
 def test_errors_are_kept_until_somebody_asks_and_warnings_are_logged(library, caplog):
@@ -414,7 +466,7 @@ def test_it_is_offered_where_a_card_and_the_library_are(library, card, monkeypat
     kind = "TensorRT for RTX" if library.is_rtx else "TensorRT"
     assert TensorRtEngine.probe() == tensorrt.Availability(True, f"{kind} is installed")
     assert TensorRtEngine.fingerprint().startswith(f"{kind} 1.2.3 on Host card, compute capability 8.9, driver ")
-    monkeypatch.setattr(tensorrt, "installed", lambda: "")
+    monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: None)
     lacks = TensorRtEngine.probe()
     assert not lacks.available and lacks.reason == 'TensorRT is not installed: pip install "performer[tensorrt]"'
     with pytest.raises(EngineError, match=r"TensorRT is not installed: pip install"):

@@ -12,6 +12,7 @@ import enum
 import hashlib
 import json
 import sys
+import weakref
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -141,14 +142,18 @@ class Parser:
 
 
 class Config:
-    def __init__(self) -> None:
-        self.flags: list[Any] = []
+    def __init__(self, tf32: Any) -> None:
+        self.flags: list[Any] = [tf32]  # which is on unless it is taken out
         self.num_compute_capabilities = 0
         self.target = ""
         self.progress_monitor: Any = None
 
     def set_flag(self, flag: Any) -> None:
         self.flags.append(flag)
+
+    def clear_flag(self, flag: Any) -> None:
+        if flag in self.flags:
+            self.flags.remove(flag)
 
     def set_compute_capability(self, target: Any, index: int) -> None:
         assert index < self.num_compute_capabilities
@@ -164,10 +169,11 @@ class Builder:
         return Definition()
 
     def create_builder_config(self) -> Config:
-        return Config()
+        return Config(self._library.BuilderFlag.TF32)
 
     def build_serialized_network(self, definition: Definition, config: Config) -> memoryview | None:
         self._library.targets.append(config.target)
+        assert self._library.BuilderFlag.TF32 not in config.flags, "styles would be rounded to ten bits"
         if words := self._library.refused.get(config.target):
             self._logger.log(Severity.ERROR, words)
             return None
@@ -250,6 +256,13 @@ class Engine:
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return self._modes[name]
 
+    def get_tensor_shape(self, name: str) -> list[int]:
+        return next(port.shape for port in self.session.get_inputs() if port.name == name)
+
+    def create_runtime_config(self) -> Any:
+        """Core TensorRT has one too, and no cache in it."""
+        return SimpleNamespace()
+
     def create_execution_context(self, strategy: Any = ExecutionContextAllocationStrategy.STATIC) -> "Context | None":
         assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED, "memory would be allocated behind our back"
         if not self.library.gives_contexts:
@@ -274,7 +287,7 @@ class RuntimeConfig:
     def __init__(self, engine: RtxEngine) -> None:
         self._library = engine.library
         self.strategy = ExecutionContextAllocationStrategy.STATIC
-        self.cache: RuntimeCache | None = None
+        self.cache: weakref.ref[RuntimeCache] | None = None  # which nobody but its maker keeps
 
     def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
         self.strategy = strategy
@@ -283,7 +296,7 @@ class RuntimeConfig:
         return RuntimeCache(self._library)
 
     def set_runtime_cache(self, cache: "RuntimeCache") -> None:
-        self.cache = cache
+        self.cache = weakref.ref(cache)
 
 
 class RuntimeCache:
@@ -390,8 +403,9 @@ class Context:
 
 
 class RtxContext(Context):
-    def __init__(self, engine: Engine, cache: RuntimeCache | None) -> None:
+    def __init__(self, engine: Engine, cache: "weakref.ref[RuntimeCache] | None") -> None:
         super().__init__(engine)
+        assert cache is not None, "kernels are compiled that nobody keeps"
         self._cache = cache
 
     def update_device_memory_size_for_shapes(self) -> int:
@@ -401,11 +415,15 @@ class RtxContext(Context):
     def is_stream_capturable(self, stream: int) -> bool:
         return self._engine.capturable and self._engine.library.captures and self._is_ready
 
+    def _fault(self, stream: int) -> str:
+        return super()._fault(stream) or ("" if self._cache() else "the kernels were let go while they were in use")
+
     def _get_ready(self) -> None:
-        assert self._cache is not None, "kernels are compiled that nobody keeps"
-        if self._engine.digest not in self._cache.kernels:
+        cache = self._cache()
+        assert cache is not None
+        if self._engine.digest not in cache.kernels:
             self._engine.library.jitted += 1
-            self._cache.kernels.append(self._engine.digest)
+            cache.kernels.append(self._engine.digest)
 
 
 def host_tensorrt(name: str, card: HostCuda, patch: pytest.MonkeyPatch) -> HostTensorRt:
