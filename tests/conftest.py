@@ -77,3 +77,23 @@ def small_stylegan2(*, resolution: int = 16, w_dim: int = 24, channels: int = 8,
 @pytest.fixture(scope="session")
 def stylegan2() -> Checkpoint:
     return small_stylegan2()
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator:
+    """A card on the host."""
+    pytest.importorskip("cuda.bindings.runtime", reason="needs cuda-bindings, for their codes and handles")
+    from tests.rig.cuda import host_card
+
+    with host_card(monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture(params=["tensorrt", "tensorrt_rtx"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, card):
+    """TensorRT of either kind on it."""
+    from tests.generators import graphs
+    from tests.rig.tensorrt import host_tensorrt
+
+    graphs.remember(monkeypatch)
+    return host_tensorrt(request.param, card, monkeypatch)
