@@ -43,12 +43,7 @@ def stylegan2_of(resolution: int) -> Checkpoint:
     for block in (4 << level for level in range(int(math.log2(resolution)) - 1)):
         channels = min(base // block, MOST_CHANNELS)
         for name, inputs in (("conv0", before), ("conv1", channels)) if block > 4 else (("conv1", channels),):
-            prefix = f"synthesis.b{block}.{name}"
-            tensors[f"{prefix}.weight"] = _normal(rng, channels, inputs, 3, 3)
-            tensors[f"{prefix}.bias"] = np.zeros(channels, np.float32)
-            tensors[f"{prefix}.noise_strength"] = np.array(0.1, np.float32)
-            tensors[f"{prefix}.noise_const"] = _normal(rng, block, block)
-            tensors |= _affine(rng, prefix, inputs)
+            tensors |= _convolution(rng, f"synthesis.b{block}.{name}", inputs, channels, side_px=block)
         prefix = f"synthesis.b{block}.torgb"
         tensors[f"{prefix}.weight"] = _normal(rng, 3, channels, 1, 1)
         tensors[f"{prefix}.bias"] = np.zeros(3, np.float32)
@@ -66,12 +61,7 @@ def light_of(resolution: int) -> Checkpoint:
     for block in (4 << level for level in range(int(math.log2(resolution)) - 2)):
         channels = light.CHANNELS.get(block, before // 2)
         for name, inputs in (("conv0", before), ("conv1", channels)) if block > 4 else (("conv1", channels),):
-            prefix = f"synthesis.b{block}.{name}"
-            tensors[f"{prefix}.weight"] = _normal(rng, channels, inputs, 3, 3)
-            tensors[f"{prefix}.bias"] = np.zeros(channels, np.float32)
-            tensors[f"{prefix}.noise_strength"] = np.array(0.1, np.float32)
-            tensors[f"{prefix}.noise_const"] = _normal(rng, block, block)
-            tensors |= _affine(rng, prefix, inputs)
+            tensors |= _convolution(rng, f"synthesis.b{block}.{name}", inputs, channels, side_px=block)
         before = channels
     tensors["synthesis.head.weight"] = _normal(rng, 3 * light.SHUFFLE**2, before, 3, 3)
     tensors["synthesis.head.bias"] = np.zeros(3 * light.SHUFFLE**2, np.float32)
@@ -115,6 +105,18 @@ def stylegan3_of(resolution: int, *, radial: bool = False) -> Checkpoint:
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, np.float32)
+
+
+def _convolution(
+    rng: np.random.Generator, prefix: str, inputs: int, outputs: int, *, side_px: int
+) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}.weight": _normal(rng, outputs, inputs, 3, 3),
+        f"{prefix}.bias": np.zeros(outputs, np.float32),
+        f"{prefix}.noise_strength": np.array(0.1, np.float32),
+        f"{prefix}.noise_const": _normal(rng, side_px, side_px),
+        **_affine(rng, prefix, inputs),
+    }
 
 
 def _affine(rng: np.random.Generator, prefix: str, channels: int) -> dict[str, np.ndarray]:
