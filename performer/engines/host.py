@@ -94,8 +94,6 @@ class EngineHost:
         if self._tries:
             measure, self._tries = self._tries == MEASURE, ""
             self._settle(progress, measure=measure)
-            if self._engine is not None:
-                return
         failures = []
         while self._candidates and not self._is_closing:
             engine = self._made(self._candidates[0])
@@ -162,8 +160,7 @@ class EngineHost:
             verdicts = None if measure else trial.remembered(kinds, *species)
             if verdicts is None:
                 made = [self._made(kind) for kind in kinds]
-                verdicts, self._engine = trial.held(made, *species, clock=self._clock, progress=progress)
-                self._finished = -self._engine.images  # those of the trial nobody saw
+                verdicts = trial.held(made, *species, clock=self._clock, progress=progress)
                 if not any(verdict.may_pass for verdict in verdicts):
                     trial.remember(verdicts, kinds, *species)
         except Exception as error:  # a library that does not load, an oracle that fails: there is a show all the same

@@ -12,6 +12,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -31,8 +32,8 @@ TILES = 32  # on each side
 LATENTS_HALF = 200  # looked at where an engine is in half precision
 LATENTS_FULL = 24  # elsewhere; what differs there is rounding, and shows at once
 FIRST_LATENTS = 4  # after which engines that are far too slow need not be looked at any longer
-TOO_SLOW = 4.0  # times the fastest
-PATIENCE_S = 12.0  # without half precision, the trial ends after this, however many latents it has seen
+TOO_SLOW = 4.0  # times the fastest so far
+PATIENCE_HALF_S, PATIENCE_S = 60.0, 12.0  # of an engine; a slow oracle must not keep the doors shut
 LONGEST_PICTURE_S = 60.0
 STRONG_NOISE = 4.0
 FOLDER = "trials"  # of the cache
@@ -93,86 +94,88 @@ def held(
     *,
     clock: Clock,
     progress: Progress,
-) -> tuple[list[Verdict], Engine]:
-    """Try engines, the oracle among them, on the same latents: (verdicts, the best first; the best one, running).
+) -> list[Verdict]:
+    """Try engines, the oracle among them, on the same latents: the verdicts, the best first.
 
-    The others are closed. Never raises for what an engine does: that is a verdict. Raises EngineError where the oracle
-    itself fails.
+    One after the other beside the oracle, so that a small card need not hold them all. All are closed afterwards. Never
+    raises for what an engine does: that is a verdict. Raises EngineError where the oracle itself fails, or nobody waits
+    for the end.
     """
-    running = {engine.name: engine for engine in engines}
-    faults: dict[str, str] = {}
-    best = ""
+    (oracle,) = [engine for engine in engines if engine.name == ORACLE]
+    spent_ms: list[float] = []  # of the oracle
+    verdicts: list[Verdict] = []
     try:
-        for name, engine in running.items():
-            _go_on(running)
+        oracle.activate(checkpoint, sibling=sibling, progress=progress)
+        for engine in engines:
+            if engine is oracle:
+                continue
             try:
-                engine.activate(checkpoint, sibling=sibling, progress=progress)
-            except Exception as error:
-                faults[name] = str(error)
-        if ORACLE in faults:
-            raise EngineError(f"{ORACLE}: {faults[ORACLE]}")
-        verdicts = _compared(running, faults, checkpoint, sibling, clock=clock, progress=progress)
-        best = verdicts[0].engine
-        return verdicts, running[best]
-    finally:
-        for name, engine in running.items():
-            if name != best:
+                found = _tried(engine, oracle, spent_ms, verdicts, checkpoint, sibling, clock=clock, progress=progress)
+            finally:
                 with contextlib.suppress(Exception):  # of a card that no longer answers
                     engine.close()
+            verdicts.append(found)
+        for latent in latents(checkpoint, sibling, count=max(FIRST_LATENTS - len(spent_ms), 0)):
+            await_picture(oracle, latent, clock=clock)
+            spent_ms.append(oracle.infer_ms)
+    except EngineError:
+        raise
+    except Exception as error:
+        raise EngineError(f"{ORACLE}: {error}") from error
+    finally:
+        with contextlib.suppress(Exception):
+            oracle.close()
+    verdicts.append(Verdict(engine=ORACLE, ms=median(spent_ms), psnr_db=float("inf"), latents=len(spent_ms)))
+    return sorted(verdicts, key=lambda verdict: (bool(verdict.fault), verdict.ms))
 
 
-def _compared(
-    running: dict[str, Engine],
-    faults: dict[str, str],
+def _tried(
+    engine: Engine,
+    oracle: Engine,
+    oracle_ms: list[float],
+    verdicts: Sequence[Verdict],
     checkpoint: Checkpoint,
     sibling: Checkpoint | None,
     *,
     clock: Clock,
     progress: Progress,
-) -> list[Verdict]:
-    """The verdicts, best first, then those that must not play."""
-    spent_ms: dict[str, list[float]] = {name: [] for name in running if name not in faults}
-    psnr_db = dict.fromkeys(spent_ms, float("inf"))
-    half = any(running[name].half for name in spent_ms)
-    count = LATENTS_HALF if half else LATENTS_FULL
-    looked_at = [name for name in spent_ms if name != ORACLE]
-    began_s = said_s = clock.now_s()
+) -> Verdict:
+    """The verdict about one engine; what the oracle takes is added to `oracle_ms`. `verdicts` are those so far."""
+    fault = partial(Verdict, engine=engine.name)
+    _go_on(engine, oracle)
+    try:
+        engine.activate(checkpoint, sibling=sibling, progress=progress)
+    except Exception as error:
+        _go_on(engine, oracle)
+        return fault(fault=str(error))
+    count, patience_s = (LATENTS_HALF, PATIENCE_HALF_S) if engine.half else (LATENTS_FULL, PATIENCE_S)
+    best_ms = min((verdict.ms for verdict in verdicts if not verdict.fault), default=float("inf"))
+    spent_ms: list[float] = []
+    psnr_db = float("inf")
+    began_s, said_s = clock.now_s(), float("-inf")
     for number, latent in enumerate(latents(checkpoint, sibling, count=count)):
-        _go_on(running)
-        if clock.now_s() - said_s > 1.0 or number == 0:
-            progress(f"checking {', '.join(looked_at)} against {ORACLE}: {number} of {count} pictures")
+        _go_on(engine, oracle)
+        if clock.now_s() - said_s > 1.0:
+            progress(f"checking {engine.name} against {ORACLE}: {number} of {count} pictures")
             said_s = clock.now_s()
-        expected = drawn(running[ORACLE], latent, clock=clock)
-        spent_ms[ORACLE].append(running[ORACLE].infer_ms)
-        for name in list(looked_at):
-            try:
-                picture = drawn(running[name], latent, clock=clock)
-            except Exception as error:
-                faults[name] = f"it fails ({error})"
-            else:
-                spent_ms[name].append(running[name].infer_ms)
-                psnr_db[name] = min(psnr_db[name], psnr_of(picture, expected))
-                if (worst_db := worst_tile_of(picture, expected)) < LEAST_TILE_DB:
-                    faults[name] = f"a part of its picture is not {ORACLE}'s ({worst_db:.0f} dB)"
-            if name in faults:
-                looked_at.remove(name)
-        if number + 1 >= FIRST_LATENTS:
-            fastest = min((median(spent_ms[name]) for name in looked_at), default=0.0)
-            looked_at = [name for name in looked_at if median(spent_ms[name]) <= TOO_SLOW * fastest]
-            if not looked_at or (not half and clock.now_s() - began_s > PATIENCE_S):
-                break
-    for name, likeness in psnr_db.items():
-        if name not in faults and likeness < LEAST_PSNR_DB:
-            faults[name] = (
-                f"it draws other pictures than {ORACLE} ({likeness:.0f} dB; expected {LEAST_PSNR_DB:.0f} at least)"
-            )
-    right = [
-        Verdict(engine=name, ms=median(times), psnr_db=psnr_db[name], latents=len(times))
-        for name, times in spent_ms.items()
-        if name not in faults
-    ]
-    wrong = [Verdict(engine=name, fault=fault) for name, fault in faults.items()]
-    return [*sorted(right, key=lambda verdict: verdict.ms), *wrong]
+        expected = drawn(oracle, latent, clock=clock)
+        oracle_ms.append(oracle.infer_ms)
+        try:
+            picture = drawn(engine, latent, clock=clock)
+        except Exception as error:
+            return fault(fault=f"it fails ({error})")
+        spent_ms.append(engine.infer_ms)
+        psnr_db = min(psnr_db, psnr_of(picture, expected))
+        if (worst_db := worst_tile_of(picture, expected)) < LEAST_TILE_DB:
+            return fault(fault=f"a part of its picture is not {ORACLE}'s ({worst_db:.0f} dB)")
+        if psnr_db < LEAST_PSNR_DB:
+            told = f"{psnr_db:.1f} dB; expected {LEAST_PSNR_DB:.0f} at least"
+            return fault(fault=f"it draws other pictures than {ORACLE} ({told})")
+        if number + 1 < FIRST_LATENTS:
+            continue
+        if median(spent_ms) > TOO_SLOW * min(best_ms, median(oracle_ms)) or clock.now_s() - began_s > patience_s:
+            break
+    return Verdict(engine=engine.name, ms=median(spent_ms), psnr_db=psnr_db, latents=len(spent_ms))
 
 
 def latents(checkpoint: Checkpoint, sibling: Checkpoint | None, *, count: int) -> Iterator[LatentFrame]:
@@ -238,9 +241,9 @@ def await_picture(engine: Engine, latent: LatentFrame, *, clock: Clock) -> None:
         clock.sleep_until(clock.now_s() + 0.0002)
 
 
-def _go_on(running: dict[str, Engine]) -> None:
+def _go_on(*engines: Engine) -> None:
     """Raise EngineError where nobody waits any more."""
-    if any(engine.given_up for engine in running.values()):
+    if any(engine.given_up for engine in engines):
         raise EngineError("given up")
 
 

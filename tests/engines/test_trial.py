@@ -1,6 +1,7 @@
 """The trial: engines are looked at and timed against the oracle, and the fastest right one plays."""
 
 import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -134,12 +135,10 @@ def test_the_fastest_right_engine_plays_and_tells_why(cast, stylegan2):
     assert host.why.startswith("the fastest that draws this species right (quick ")
     assert "no difference over 12 latents, eager " in host.why
     assert "blotted left out: a part of its picture is not eager's" in host.why
-    assert "dull left out: it draws other pictures than eager (39 dB; expected 40 at least)" in host.why
+    assert re.search(r"dull left out: it draws other pictures than eager \(39\.\d dB; expected 40 at least\)", host.why)
     assert "breaking left out: it fails (the card is gone)" in host.why
     assert "refusing left out: no such operator" in host.why
-    assert any(
-        text.startswith("checking blotted, dull, breaking, sleepy, quick against eager: 0 of 12") for text in said
-    )
+    assert "checking sleepy against eager: 0 of 12 pictures" in said
     assert host.measured_ms is not None and 0 < host.measured_ms < 30
     host.close()
 
@@ -147,17 +146,17 @@ def test_the_fastest_right_engine_plays_and_tells_why(cast, stylegan2):
 def test_those_that_do_not_play_are_closed_and_the_one_that_does_goes_on(cast, stylegan2):
     cast(Quick, Sleepy, Oracle)
     host, _ = activated(stylegan2)
-    assert (Quick.activated, Quick.closed, Sleepy.closed, Oracle.closed) == (1, 0, 1, 1)
+    assert (Quick.activated, Quick.closed, Sleepy.closed, Oracle.closed) == (2, 1, 1, 1)
     assert host.images == 0  # those of the trial nobody saw
     host.close()
-    assert Quick.closed == 1
+    assert Quick.closed == 2
 
 
 def test_the_verdict_is_remembered_until_something_changes(cast, stylegan2, monkeypatch):
     cast(Quick, Sleepy, Oracle)
     activated(stylegan2)[0].close()
     host, _ = activated(stylegan2)
-    assert (Quick.activated, Sleepy.activated, Oracle.activated) == (2, 1, 1)
+    assert (Quick.activated, Sleepy.activated, Oracle.activated) == (3, 1, 1)
     assert host.name == "quick" and "no difference over 12 latents" in host.why
     host.close()
     activated(small_stylegan2(seed=8))[0].close()  # another species
@@ -203,7 +202,36 @@ def test_an_engine_far_slower_than_the_fastest_is_not_looked_at_for_long(cast, s
     cast(Quick, Sleepy, Oracle)
     host, _ = activated(stylegan2)
     (verdicts,) = [json.loads(path.read_bytes()[32:]) for path in (cache.folder() / trial.FOLDER).iterdir()]
-    assert {each["engine"]: each["latents"] for each in verdicts} == {"quick": 12, "eager": 12, "sleepy": 4}
+    assert {each["engine"]: each["latents"] for each in verdicts} == {"quick": 12, "eager": 16, "sleepy": 4}
+    host.close()
+
+
+def test_a_small_card_holds_one_engine_at_a_time_beside_the_oracle(cast, stylegan2, monkeypatch):
+    alive: set[str] = set()
+    most: list[set[str]] = []
+
+    def opened(self, checkpoint, *, progress, sibling=None):
+        EagerEngine.activate(self, checkpoint, progress=progress, sibling=sibling)
+        alive.add(self.name)
+        most.append(set(alive))
+
+    def closed(self):
+        EagerEngine.close(self)
+        alive.discard(self.name)
+
+    monkeypatch.setattr(Quick, "activate", opened)
+    monkeypatch.setattr(Quick, "close", closed)
+    cast(Quick, Sleepy, Oracle)
+    host, _ = activated(stylegan2)
+    assert most == [{"eager"}, {"eager", "quick"}, {"eager", "sleepy"}, {"quick"}]
+    host.close()
+
+
+def test_a_slow_oracle_does_not_keep_the_doors_shut(cast, stylegan2, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE_HALF_S", 0.0)
+    cast(Quick, Oracle)
+    host, _ = activated(stylegan2)
+    assert f"over {trial.FIRST_LATENTS} latents" in host.why
     host.close()
 
 
@@ -280,7 +308,7 @@ def test_a_fault_that_may_pass_is_not_remembered(cast, stylegan2):
         host, _ = activated(stylegan2)
         assert "crowded left out: CUDA out of memory" in host.why
         host.close()
-    assert Oracle.activated == 2
+    assert Oracle.activated == 4  # each time for the trial, and then to play
 
 
 def test_what_nobody_waits_for_is_given_up(cast, stylegan2, monkeypatch):
