@@ -23,7 +23,7 @@ from performer.flow import U8, DevicePixels, Pixels
 
 DEVICE = 0
 INSTALL = "pip install cuda-bindings"
-_NOT_BLOCKING = 1  # cudaStreamNonBlocking: of no concern to the legacy default stream
+NOT_BLOCKING = 1  # cudaStreamNonBlocking: of no concern to the legacy default stream
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _DRIVERS = {"win32": ("nvcuda.dll",)}  # the driver's own library, by platform
 _LINUX_DRIVER = ("libcuda.so.1",)
@@ -128,7 +128,7 @@ class Memory:
         self._beside: list[int] = []
         self._graphs: list[Any] = []
         call("cudaSetDevice", DEVICE)
-        self.stream: Any = call("cudaStreamCreateWithFlags", _NOT_BLOCKING)
+        self.stream: Any = call("cudaStreamCreateWithFlags", NOT_BLOCKING)
 
     @property
     def stream_address(self) -> int:

@@ -90,7 +90,9 @@ class SharedTexture:
         self._size = texture.size
         discard = runtime().cudaGraphicsRegisterFlags.cudaGraphicsRegisterFlagsWriteDiscard
         self._resource: Any = call("cudaGraphicsGLRegisterImage", texture.glo, _TEXTURE_2D, discard)
-        self._stream: Any = call("cudaStreamCreateWithFlags", 1)  # not blocking: engines go on meanwhile
+        # Before all that engines have under way: the frame waits for this copy, and for nothing else on the card.
+        _, highest = call("cudaDeviceGetStreamPriorityRange")
+        self._stream: Any = call("cudaStreamCreateWithPriority", cuda.NOT_BLOCKING, highest)
 
     def put(self, pixels: DevicePixels) -> None:
         """Copy a picture of the texture's size into it. Waits for the copy: its engine may draw over it afterwards."""

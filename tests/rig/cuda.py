@@ -283,8 +283,20 @@ class HostCuda:
 
     # Streams and graphs.
 
+    @runtime_function(gives=2)
+    def cudaDeviceGetStreamPriorityRange(self) -> tuple[int, int]:
+        return 0, -5
+
+    @runtime_function(gives=1)
+    def cudaStreamCreateWithPriority(self, flags: int, priority: int) -> Any:
+        self._check(-5 <= priority <= 0, Code.cudaErrorInvalidValue, f"there is no priority {priority}")
+        return self._stream_of(flags)
+
     @runtime_function(gives=1)
     def cudaStreamCreateWithFlags(self, flags: int) -> Any:
+        return self._stream_of(flags)
+
+    def _stream_of(self, flags: int) -> Any:
         self._check(flags == 1, Code.cudaErrorInvalidValue, "only streams that do not block are simulated")
         handle = next(self._handles)
         self._streams[handle] = Stream()
