@@ -11,6 +11,7 @@ from functools import partial
 from performer.clock import SystemClock
 from performer.engines.host import EngineHost
 from performer.generators.coarser import coarser
+from performer.governor import FAR_SLOTS
 from performer.notices import Notices
 from performer.setlist import Setlist
 from performer.stage.foyer import Foyer
@@ -20,7 +21,7 @@ from performer.stage.upload import fault_of_sharing
 FOYER_AFTER_S = 1.0  # a start from the cache is over before anybody could read
 FOYER_PERIOD_S = 0.05
 FOYER_LINES = 8
-SMALL_FROM_PART = 0.6  # of a frame, that a picture may take before half its size is made ready too
+SMALL_FROM_FRAMES = 0.6  # that a picture may take before half its size is made ready too
 LEAST_SMALL_PX = 256  # smaller ones are no longer the same animal
 
 
@@ -60,7 +61,8 @@ class Cast:
         for host in self.hosts:
             host.activate(progress=progress)
         # A machine that has hardly the time for a picture gets a smaller one made ready: in a show it is too late.
-        if self.host.measured_ms is None or self.host.measured_ms < SMALL_FROM_PART * 1e3 / fps:
+        frames = (self.host.measured_ms or 0.0) * fps / 1e3
+        if not SMALL_FROM_FRAMES <= frames <= FAR_SLOTS:
             return
         halves = [coarser(each) for each in (self.host.checkpoint, self.host.sibling) if each is not None]
         if halves[0] is None or halves[0].sizes.resolution < LEAST_SMALL_PX:

@@ -171,7 +171,7 @@ def large(tmp_path: Path) -> Setlist:
     return load(tmp_path / "large.toml")
 
 
-@pytest.mark.parametrize(("took_ms", "expected"), [(None, None), (5.0, None), (18.0, 256)])
+@pytest.mark.parametrize(("took_ms", "expected"), [(None, None), (5.0, None), (18.0, 256), (90.0, 256), (200.0, None)])
 def test_a_machine_short_of_time_gets_a_smaller_picture_ready(large, display, slow, took_ms, expected):
     cast = of(large)
     cast.host.measured_ms = took_ms
