@@ -18,11 +18,13 @@ from enum import Enum
 
 WATCH_S = 2.0  # frames are watched over stretches so long ...
 MOST_MISSED = 0.05  # ... of which this part may be late, and as many images fail to come ...
+MOST_SKIPPED = 0.1  # ... or, of an engine that has the time, so many ...
 STRIKES = 2  # ... until so many stretches running were worse
 CLIMB_S = 20.0  # how long all must have been well before a step is taken back ...
 LONGEST_S = 600.0  # ... and at most, after tries that failed; a step back that has held so long is no try any more
 ROOM = 0.75  # of a slot: what drawing and inference may need for a step to be taken back
 BLAMELESS = 0.5  # of a slot: where drawing and inference need less together, something else makes the frames late
+KEEPS_UP = 0.75  # of a slot: an engine that needs less has the time, and misses its frame only now and then
 SECOND_SLOTS = 2.0  # an engine that needs longer is late for every second frame too
 FAR_SLOTS = 4.0  # an engine that needs longer is no matter of frames, and runs freely
 
@@ -163,11 +165,13 @@ class Governor:
         if self._is_starting:
             self._is_starting = False
             return None
+        infer_s = stretch.infer_s / stretch.inferred if stretch.inferred else 0.0
+        most_skipped = MOST_SKIPPED if infer_s < KEEPS_UP * self._slot_s else MOST_MISSED
         seen = _Seen(
             late=stretch.late > MOST_MISSED * stretch.frames,
-            judders=stretch.skipped > MOST_MISSED * stretch.due,
+            judders=stretch.skipped > most_skipped * stretch.due,
             draw_s=stretch.draw_s / stretch.frames,
-            infer_s=stretch.infer_s / stretch.inferred if stretch.inferred else 0.0,
+            infer_s=infer_s,
             shrinks=shrinks,
         )
         return self._judge(seen, at_s=at_s)
@@ -208,7 +212,7 @@ class Governor:
         # A pace at which every frame has an image of its own moves better than a faster one on which half of them have.
         if pace is not None and 0 < seen.infer_s * self._paces[-1] < 1.0 - MOST_MISSED:
             return pace
-        return generator
+        return generator if seen.infer_s >= KEEPS_UP * self._slot_s else None
 
     def _humbler_generator(self, seen: _Seen) -> Step | None:
         slots = seen.infer_s / self._slot_s

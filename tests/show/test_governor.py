@@ -185,6 +185,20 @@ def test_a_pace_at_which_each_frame_has_its_image_comes_before_half_the_images()
     assert slow.tier == Tier(fps=40, every=2), "no pace helps here"
 
 
+def now_and_then(part: float) -> Callable[[Tier, float], float]:
+    """An engine that has the time, and is held up in this part of its frames by something else."""
+    return lambda tier, at_s: 0.030 if round(at_s * tier.fps) % round(1 / part) == 0 else 0.012
+
+
+def test_an_engine_that_has_the_time_is_not_halved_for_what_holds_it_up():
+    """A picture that comes late now and then moves better than half of the pictures."""
+    assert Machine(Governor(paces=SOFTWARE, details=DETAILS), always(0.008), now_and_then(0.08)).play(60).changes == []
+    held_up = Machine(Governor(paces=(40.0,), details=DETAILS), always(0.008), now_and_then(0.2)).play(60)
+    assert held_up.changes == []
+    eased = Machine(Governor(paces=SOFTWARE, details=DETAILS), always(0.008), now_and_then(0.2)).play(10)
+    assert eased.said == ["the generator falls behind: going on with 36 a second"]
+
+
 def test_an_engine_that_is_away_is_not_eased():
     """While it is rebuilt, no image comes and nothing is known of its time."""
     governor = Governor(paces=(60.0,))
