@@ -25,8 +25,6 @@ DEVICE = 0
 INSTALL = "pip install cuda-bindings"
 NOT_BLOCKING = 1  # cudaStreamNonBlocking: of no concern to the legacy default stream
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
-_DRIVERS = {"win32": ("nvcuda.dll",)}  # the driver's own library, by platform
-_LINUX_DRIVER = ("libcuda.so.1",)
 
 
 class CudaError(RuntimeError):
@@ -51,25 +49,23 @@ def lacking() -> str:
 
     The answer is kept: a card that comes or goes does so with a restart.
     """
-    for name in _DRIVERS.get(sys.platform, _LINUX_DRIVER):
-        try:
-            driver = ctypes.CDLL(name)
-        except OSError:
-            continue
-        count = ctypes.c_int(0)
-        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-        if code == _NO_DEVICE or not (code or count.value):
-            return "the NVIDIA driver finds no card"
-        if code:
-            return f"the NVIDIA driver answers with error {code}; install it again, then start the machine anew"
-        if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
-            return f"the CUDA bindings are not installed: {INSTALL}"
-        try:
-            call("cudaGetDeviceCount")
-        except CudaError as error:  # such as a driver that is older than the bindings
-            return f"{error}; install a newer NVIDIA driver"
-        return ""
-    return "no NVIDIA driver on this machine (for an NVIDIA card: nvidia.com/drivers)"
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver on this machine (for an NVIDIA card: nvidia.com/drivers)"
+    count = ctypes.c_int(0)
+    code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if code == _NO_DEVICE or not (code or count.value):
+        return "the NVIDIA driver finds no card"
+    if code:
+        return f"the NVIDIA driver answers with error {code}; install it again, then start the machine anew"
+    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
+        return f"the CUDA bindings are not installed: {INSTALL}"
+    try:
+        call("cudaGetDeviceCount")
+    except CudaError as error:  # such as a driver that is older than the bindings
+        return f"{error}; install a newer NVIDIA driver"
+    return ""
 
 
 def runtime() -> Any:

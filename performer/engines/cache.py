@@ -24,14 +24,17 @@ def folder() -> Path:
     return Path(os.environ.get("PERFORMER_CACHE") or platformdirs.user_cache_dir("performer", appauthor=False))
 
 
-def key_of(checkpoint: Checkpoint, *parts: str) -> str:
-    """A name for what `checkpoint` compiles to: it changes with the weights, with our own code and with `parts`."""
+def key_of(checkpoint: Checkpoint, *parts: str, sibling: Checkpoint | None = None) -> str:
+    """A name for what a species, or a pair of siblings, compiles to.
+
+    It changes with the weights, with our own code and with `parts`.
+    """
     digest = hashlib.sha256(checkpoint.content_hash.encode())
     for package in ("performer.generators", "performer.engines"):
         for file in sorted(resources.files(package).iterdir(), key=lambda entry: entry.name):
             if file.name.endswith(".py"):
                 digest.update(file.read_bytes())
-    for part in parts:
+    for part in (sibling.content_hash if sibling is not None else "", *parts):
         digest.update(b"\0" + part.encode())
     return digest.hexdigest()[:32]
 

@@ -73,9 +73,7 @@ class CudaGraphEngine(DeviceEngine):
         def drawing(network: Callable[..., Any]) -> Launch:
             return lambda: picture.copy_(network(*inputs))
 
-        key = cache.key_of(
-            checkpoint, sibling.content_hash if sibling is not None else "", version("torch"), str(cuda.card())
-        )
+        key = cache.key_of(checkpoint, version("torch"), str(cuda.card()), sibling=sibling)
         known = cache.fetch(self.name, key)
         if known == FUSED:
             progress(f"fusing the steps of {names}")

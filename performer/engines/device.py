@@ -88,7 +88,7 @@ class DeviceEngine(SlotEngine):
 
     def _infer_impl(self, latent: LatentFrame, out: Pixels) -> None:
         self._ports.take(latent, memory=self.memory)
-        self._launches[Form.of(latent) if len(self._launches) > 1 else Form.FIRST]()
+        self._launches[Form.of(latent, among=self._launches)]()
         self.memory.fetch(self._picture, out)
         self.memory.wait()
 

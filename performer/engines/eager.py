@@ -71,7 +71,7 @@ class EagerEngine(SlotEngine):
         import torch
 
         # Latents are read-only arrays; torch wants writable ones, and the copy is small.
-        network = self._networks[Form.of(latent) if len(self._networks) > 1 else Form.FIRST]
+        network = self._networks[Form.of(latent, among=self._networks)]
         given: dict[str, Any] = {
             name: torch.tensor(getattr(latent, name), device=self._device) for name in network.inputs
         }

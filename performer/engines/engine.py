@@ -15,7 +15,7 @@ import pkgutil
 import platform
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -47,9 +47,9 @@ class Form(IntEnum):
     BETWEEN = 2
 
     @classmethod
-    def of(cls, latent: LatentFrame) -> "Form":
-        """What the blend of `latent` asks of a pair of siblings."""
-        if not latent.blend.any():
+    def of(cls, latent: LatentFrame, *, among: Container["Form"]) -> "Form":
+        """What the blend of `latent` asks of the forms that there are; of one species, nothing."""
+        if cls.SIBLING not in among or not latent.blend.any():
             return cls.FIRST
         return cls.SIBLING if (latent.blend == 1).all() else cls.BETWEEN
 

@@ -116,7 +116,7 @@ class OpenVinoEngine(Engine):
         assert self._waiting is not None
         latent, self._submitted_s = self._waiting
         self._waiting = None
-        first = REQUESTS * (Form.of(latent) if len(self._compiled) > 1 else Form.FIRST)
+        first = REQUESTS * Form.of(latent, among=self._compiled)
         index = next(i for i in range(first, first + REQUESTS) if i not in (self._held, self._newest_from))
         for name, array in self._inputs[index].items():
             array[:] = getattr(latent, name)  # ws has one picture's axis more, which broadcasts
@@ -157,10 +157,10 @@ def compiled_model(checkpoint: Checkpoint, *, progress: Progress, sibling: Check
     core = openvino.Core()
     key = cache.key_of(
         checkpoint,
-        sibling.content_hash if sibling is not None else "",
         openvino.get_version(),
         core.get_property("CPU", "FULL_DEVICE_NAME"),
         repr(HINTS),
+        sibling=sibling,
     )
     stored = cache.fetch(OpenVinoEngine.name, key)
     if stored is not None:

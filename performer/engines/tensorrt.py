@@ -75,9 +75,7 @@ class TensorRtEngine(DeviceEngine):
             self._library = Library()
             self._runtime = self._library.runtime()
         library = self._library
-        key = cache.key_of(
-            checkpoint, sibling.content_hash if sibling is not None else "", str(library), str(cuda.card())
-        )
+        key = cache.key_of(checkpoint, str(library), str(cuda.card()), sibling=sibling)
         stored = cache.fetch(self.name, key)
         engine = library.opened(stored, runtime=self._runtime) if stored is not None else None
         if engine is None:

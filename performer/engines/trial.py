@@ -248,5 +248,4 @@ def _go_on(*engines: Engine) -> None:
 
 
 def _key(candidates: Sequence[type[Engine]], checkpoint: Checkpoint, sibling: Checkpoint | None) -> str:
-    other = sibling.content_hash if sibling is not None else ""
-    return cache.key_of(checkpoint, other, *(kind.fingerprint() for kind in candidates))
+    return cache.key_of(checkpoint, *(kind.fingerprint() for kind in candidates), sibling=sibling)

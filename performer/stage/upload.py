@@ -129,8 +129,7 @@ def fault_of_sharing(ctx: moderngl.Context) -> str:
         return f"the display is drawn by the processor ({renderer})"
     texture = shared = memory = None
     try:
-        devices, count = _devices_of_gl()
-        if cuda.DEVICE not in devices[:count]:
+        if cuda.DEVICE not in _devices_of_gl():
             return f"the display hangs on another card ({renderer})"
         wanted = np.arange(4 * _PROBE_PX * _PROBE_PX, dtype=np.uint32).astype(np.uint8)
         texture = make_texture(ctx, (_PROBE_PX, _PROBE_PX))
@@ -155,8 +154,8 @@ def fault_of_sharing(ctx: moderngl.Context) -> str:
     return ""
 
 
-def _devices_of_gl() -> tuple[list[int], int]:
-    """(the CUDA devices that the current OpenGL context hangs on, how many of the list count)."""
+def _devices_of_gl() -> list[int]:
+    """The CUDA devices that the current OpenGL context hangs on."""
     which = runtime().cudaGLDeviceList.cudaGLDeviceListAll
     count, devices = call("cudaGLGetDevices", _MOST_DEVICES, which)
-    return [int(device) for device in devices], int(count)
+    return [int(device) for device in devices[: int(count)]]
