@@ -7,7 +7,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from performer.refusal import Refused
 
 REFUSED = 2  # exit status: nothing was played, and the message says why
+INTERRUPTED = 130  # exit status: somebody pressed Ctrl-C, and it can go on from there
 LEAST_PX, MOST_PX = 16, 16384  # of a side: what OpenGL implementations make at most
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -178,6 +179,100 @@ class Import:
 
 
 @dataclass(kw_only=True)
+class Train:
+    """Train a species on a prepared set. Ctrl-C saves and ends; the same command goes on."""
+
+    set: Annotated[Path, tyro.conf.Positional]
+    """The set: a folder that `performer dataset` has made."""
+    out: Path | None = None
+    """The folder of the run; by default the set's name and -run, in this folder."""
+    name: str = ""
+    """What to call the species; by default as the set."""
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """A species to go on from: faster, needs fewer pictures, and the two can be crossbred."""
+    family: str = "light"
+    """light plays on any machine; stylegan2 wants a graphics card."""
+    size: int | None = None
+    """Side of its pictures in pixels: 32 to 1024, a power of two; by default the set's."""
+    width: float = 1.0
+    """How wide its layers are: 0.5 for half, 2 for twice."""
+    kimg: int = 1000
+    """End after so many thousand pictures."""
+    critic: str = ""
+    """projected sees with a network that has learnt to see; plain looks at pixels, and takes ten times as long."""
+    batch: int | None = None
+    """Pictures a step, of all processes together; by default 16, on a graphics card 64."""
+    rate: float = 0.002
+    """How fast it learns."""
+    shown: float | None = None
+    """How many thousand pictures it is shown before the critic is asked; by default 40, from another species 10."""
+    gamma: float | None = None
+    """Weight of the plain critic's penalty; more where it collapses."""
+    mirror: bool = True
+    """Pictures may be mirrored, left to right."""
+    precision: str = ""
+    """single or bfloat16; by default what the machine is fast in."""
+    torch_device: Annotated[str, tyro.conf.arg(name="device")] = ""
+    """cpu or cuda; by default a graphics card where there is one."""
+    threads: int | None = None
+    """Processor cores to use; by default all."""
+    seed: int = 0
+    """Another seed gives another species."""
+    sheet_every: int = 20
+    """Draw a sheet of pictures every so many thousand."""
+    licence: str = ""
+    """Under which terms the species may be shown and shared; by default the set's."""
+    origin: str = ""
+    """Where its pictures come from; by default what the set says."""
+
+    def run(self) -> None:
+        from performer.training.loop import Interrupted, TrainOptions, train
+
+        _within("--kimg", self.kimg, 1, 1_000_000, "thousand pictures")
+        _within("--width", self.width, 0.25, 4, "times")
+        _within("--rate", self.rate, 1e-6, 0.1, "")
+        _within("--batch", self.batch, 8, 4096, "pictures")
+        _within("--shown", self.shown, 0, 1_000_000, "thousand pictures")
+        _within("--gamma", self.gamma, 0, 1000, "")
+        _within("--threads", self.threads, 1, 1024, "cores")
+        _within("--sheet-every", self.sheet_every, 1, 1_000_000, "thousand pictures")
+        for option, value, known in (
+            ("--critic", self.critic, ("projected", "plain")),
+            ("--precision", self.precision, ("single", "bfloat16")),
+        ):
+            if value and value not in known:
+                raise Refused(f"{option} {value}: expected {' or '.join(known)}")
+        options = TrainOptions(
+            set=self.set,
+            out=self.out,
+            name=self.name,
+            source=self.source,
+            family=self.family,
+            size_px=self.size,
+            width=self.width,
+            kimg=self.kimg,
+            critic=self.critic,
+            batch=self.batch,
+            rate=self.rate,
+            shown_kimg=self.shown,
+            gamma=self.gamma,
+            mirror=self.mirror,
+            precision=self.precision,
+            device=self.torch_device,
+            threads=self.threads,
+            seed=self.seed,
+            sheet_kimg=self.sheet_every,
+            licence=self.licence,
+            origin=self.origin,
+        )
+        try:
+            train(options, announce=_announce)
+        except Interrupted:
+            _announce("interrupted; the same command goes on from here")
+            sys.exit(INTERRUPTED)
+
+
+@dataclass(kw_only=True)
 class Traits:
     """Find the directions along which a species changes most, and keep them in it as trait.1, trait.2 …"""
 
@@ -213,6 +308,64 @@ class Export:
 
 
 @dataclass(kw_only=True)
+class Dataset:
+    """Make a set to train on of a folder of pictures: squares of one size, without broken ones and doubles.
+
+    Run it again when pictures have come: it goes on from where it was. What you delete from the set stays deleted.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """A folder of pictures; those in folders within it count too."""
+    out: Path | None = None
+    """The set to write; by default the folder's name and -set, in this folder."""
+    size: int = 256
+    """Side of the squares in pixels: 32, 64, 128, 256, 512 or 1024."""
+    square: Literal["pad", "crop"] = "pad"
+    """How a picture becomes a square: pad shows it whole on a background, crop takes its middle."""
+    background: str = "auto"
+    """What pads it and lies under transparent parts: auto (its border's colour), keep (its edges go on), or #rrggbb."""
+    alpha: Literal["lay", "ignore"] = "lay"
+    """Transparent pictures are laid on the background, or their transparency is ignored."""
+    least: int | None = None
+    """Leave out pictures whose shorter side has fewer pixels; by default half of the size."""
+    alike: int = 4
+    """In how many of 64 bits two pictures may differ and still be the same; 0 for the same file only."""
+    held_out: float = 0.1
+    """The part of the pictures that training never sees, so that it can be measured by them; 0 for none."""
+    licence: str = ""
+    """Under which terms the pictures may be used."""
+    origin: str = ""
+    """Whose pictures they are, and where they come from."""
+    name: str = ""
+    """What to call the set; by default the folder's name."""
+    restore: bool = False
+    """Bring back what was deleted from the set."""
+
+    def run(self) -> None:
+        from performer.training.dataset import DatasetOptions, prepare
+
+        options = DatasetOptions(
+            folder=self.folder,
+            out=self.out,
+            size_px=self.size,
+            square=self.square,
+            background=self.background,
+            alpha=self.alpha,
+            least_px=self.least,
+            alike_bits=self.alike,
+            held_out=self.held_out,
+            licence=self.licence,
+            origin=self.origin,
+            name=self.name,
+            restore=self.restore,
+        )
+        try:
+            prepare(options, announce=_announce, console=_console)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+
+@dataclass(kw_only=True)
 class Doctor:
     """Look at this machine: what a show can use, what it lacks, and the remedy; exit status 1 where something fails."""
 
@@ -237,7 +390,16 @@ def main() -> None:
         handlers=[RichHandler(console=_console, show_path=False, show_time=False, markup=False)],
     )
     verb = tyro.extras.subcommand_cli_from_dict(
-        {"play": Play, "import": Import, "traits": Traits, "export": Export, "check": Check, "doctor": Doctor},
+        {
+            "play": Play,
+            "import": Import,
+            "traits": Traits,
+            "export": Export,
+            "dataset": Dataset,
+            "train": Train,
+            "check": Check,
+            "doctor": Doctor,
+        },
         description="performer: a trained image generator, played live like an instrument.",
     )
     try:

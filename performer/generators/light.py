@@ -120,6 +120,16 @@ def sizes(*, resolution: int, z_dim: int, w_dim: int) -> Sizes:
     )
 
 
+def names_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """What the parts of the network are called in a checkpoint, by their name in the module."""
+    names = {"const": "synthesis.b4.const"}
+    for level in range(int(math.log2(checkpoint.sizes.resolution)) - 2):
+        if level:
+            names[f"convs.{2 * level - 1}"] = f"synthesis.b{4 << level}.conv0"
+        names[f"convs.{2 * level}"] = f"synthesis.b{4 << level}.conv1"
+    return names | {f"head.{part}": f"synthesis.head.{part}" for part in ("weight", "bias", "affine")}
+
+
 def build(checkpoint: Checkpoint) -> nn.Module:
     """The synthesis network of `checkpoint`, in evaluation mode.
 
@@ -127,12 +137,6 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         CheckpointError: a tensor is missing or has the wrong shape.
     """
     resolutions = [4 << i for i in range(int(math.log2(checkpoint.sizes.resolution)) - 2)]
-    renamed = {"const": "synthesis.b4.const"}
-    for level, resolution in enumerate(resolutions):
-        if level:
-            renamed[f"convs.{2 * level - 1}"] = f"synthesis.b{resolution}.conv0"
-        renamed[f"convs.{2 * level}"] = f"synthesis.b{resolution}.conv1"
-    renamed |= {f"head.{part}": f"synthesis.head.{part}" for part in ("weight", "bias", "affine")}
     try:
         channels = {r: checkpoint.tensors[f"synthesis.b{r}.conv1.bias"].shape[0] for r in resolutions}
     except KeyError as error:
@@ -141,4 +145,4 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         ) from None
     network = Light(channels, w_dim=checkpoint.sizes.w_dim)
     network.bends = bends_of(checkpoint.sizes, lambda row: channels[resolutions[(row + 1) // 2]])
-    return fill(network, checkpoint, renamed)
+    return fill(network, checkpoint, names_of(checkpoint))

@@ -130,6 +130,22 @@ def sizes_of(tensors: dict[str, F32], options: dict[str, Any]) -> Sizes:
     )
 
 
+def names_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """What the parts of the network are called in a checkpoint, by their name in the module."""
+    blocks = blocks_of(checkpoint.tensors)
+    names = {"const": "synthesis.b4.const"}
+    for level, name in enumerate(blocks):
+        block = f"synthesis.b{name}"
+        if level:
+            names[f"convs.{2 * level - 1}"] = f"{block}.conv0"
+            names[f"skips.{level - 1}"] = f"{block}.skip"
+        names[f"convs.{2 * level}"] = f"{block}.conv1"
+        names[f"rgbs.{level}"] = f"{block}.torgb"
+    if checkpoint.options.get("architecture", "skip") != "skip":
+        names["rgbs.0"] = f"synthesis.b{blocks[-1]}.torgb"
+    return names
+
+
 def build(checkpoint: Checkpoint) -> nn.Module:
     """The synthesis network of `checkpoint`, in evaluation mode.
 
@@ -150,16 +166,6 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         raise CheckpointError(
             f"{checkpoint.path}: {missing} is missing; expected {checkpoint.sizes.num_ws // 2} StyleGAN2 blocks"
         )
-    renamed = {"const": "synthesis.b4.const"}
-    for level, name in enumerate(blocks):
-        block = f"synthesis.b{name}"
-        if level:
-            renamed[f"convs.{2 * level - 1}"] = f"{block}.conv0"
-            renamed[f"skips.{level - 1}"] = f"{block}.skip"
-        renamed[f"convs.{2 * level}"] = f"{block}.conv1"
-        renamed[f"rgbs.{level}"] = f"{block}.torgb"
-    if architecture != "skip":
-        renamed["rgbs.0"] = f"synthesis.b{blocks[-1]}.torgb"
     rgb_bias = tensors.get(f"synthesis.b{blocks[-1]}.torgb.bias")
     channels = [tensors[f"synthesis.b{name}.conv1.bias"].shape[0] for name in blocks]
     network = StyleGan2(
@@ -177,7 +183,7 @@ def build(checkpoint: Checkpoint) -> nn.Module:
                 conv.noise_strength.data.zero_()
                 conv.noise_const.zero_()
     network.bends = bends_of(checkpoint.sizes, lambda row: channels[(row + 1) // 2])
-    return fill(network, checkpoint, renamed, optional=() if options.get("use_noise", True) else ("noise_",))
+    return fill(network, checkpoint, names_of(checkpoint), optional=() if options.get("use_noise", True) else ("noise_",))
 
 
 def fill(

@@ -1,0 +1,526 @@
+"""Measures of a generator: how far its pictures are from real ones, whether it copies, how many it has, how it moves.
+
+Pictures are arrays [N, H, W, 3] in 0..255, bytes or fractions, squares of one size. What compares pictures by their look
+does so in an `Eye`: features made by hand, which need no trained network, seen in the directions in which the real
+pictures vary. How well that orders pictures that were spoilt on purpose stands in the tests, and how the features were
+chosen in `docs/measures.md`.
+
+Everything is deterministic: random positions, directions and subsets come from a seed.
+
+Thread: any. Pure; no torch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from performer.flow import F32, F64, U8
+
+Pictures = U8 | F32  # [N, H, W, 3], 0..255
+Blocks = tuple[F32, ...]  # features by kind and scale, [N, ...] each
+I64 = npt.NDArray[np.int64]
+
+SHARE = 4  # pictures that are looked at at once: what fits into the processor's cache
+BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+
+# Sliced Wasserstein distance, as published.
+PATCH_PX = 7
+PATCHES = 128  # of a picture and level
+LEAST_LEVEL_PX = 16
+REPEATS, DIRECTIONS = 4, 128
+
+# The eye.
+COLOUR_GRID, GRID = 8, 4  # cells a side
+OCTAVES = 5
+LUMAS = np.linspace(0.1, 0.9, 5)  # centres of the colour histogram ...
+REDS = np.array([-0.15, 0.0, 0.12, 0.3, 0.5])  # ... of (red - blue) / 2
+GREENS = np.array([-0.15, -0.05, 0.0, 0.08])  # ... of (2 green - red - blue) / 4
+SEEN = 64  # directions
+SOFTENING = 0.1
+STILL_FEATURE = 2e-3  # a kind of feature that varies less than this does not vary: half a step of a byte
+
+NEIGHBOURS = 5  # k of density and coverage: Naeem et al. (2020), section 3.2
+THUMB_PX = 32
+SHIFT_PX = 2  # of a thumbnail: a sixteenth of the picture
+NEAR = 0.05  # the part of unseen pictures that counts as near
+
+
+# Sliced Wasserstein distance.
+
+
+def sliced_wasserstein(
+    real: Pictures,
+    generated: Pictures,  # as many
+    *,
+    seed: int = 0,
+) -> dict[int, float]:
+    """The distance x 1000 between the patches of two sets, by the side in pixels of the level, finest first.
+
+    Karras et al., "Progressive Growing of GANs for Improved Quality, Stability, and Variation" (2018), section 5: 7x7
+    patches of the levels of a Laplacian pyramid (the last is what is left), each set normalised by its own mean and
+    deviation in each colour channel; then the mean distance of the sorted projections on 4 x 128 random directions. So
+    it sees grain, lines and their sharpness in the fine levels and shapes in the coarse ones, but no cast of colour.
+
+    It grows as pictures become fewer: compare values of one count only. Both sets are cut at the same places, so that a
+    set has no distance from itself.
+
+    Raises:
+        ValueError: the sets differ in number or size.
+    """
+    if real.shape != generated.shape:
+        raise ValueError(f"pictures {list(real.shape)} and {list(generated.shape)}; expected as many, of one size")
+    patches = zip(_patches(real, seed=seed), _patches(generated, seed=seed), strict=True)
+    found = {}
+    for level, (size_px, (ours, theirs)) in enumerate(zip(level_sizes(real.shape[1]), patches, strict=True)):
+        rng = np.random.default_rng((seed, 1, level))
+        distances = []
+        for _ in range(REPEATS):
+            directions = rng.standard_normal((ours.shape[1], DIRECTIONS), np.float32)
+            directions /= np.linalg.norm(directions, axis=0)
+            projected = [np.sort((directions.T @ patches.T), axis=1) for patches in (ours, theirs)]
+            distances.append(np.abs(projected[0] - projected[1]).mean(dtype=np.float64))
+        found[size_px] = 1000 * float(np.mean(distances))
+    return found
+
+
+def level_sizes(size_px: int) -> list[int]:
+    """The sides of the levels of the pyramid of a picture, finest first; 16 px or more, but for a smaller picture."""
+    sizes = [size_px]
+    while -(-sizes[-1] // 2) >= LEAST_LEVEL_PX:
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
+
+
+def _patches(pictures: Pictures, *, seed: int) -> list[F32]:
+    """For each level [N * PATCHES, PATCH_PX * PATCH_PX * 3], normalised by channel."""
+    sizes = level_sizes(pictures.shape[1])
+    found = [np.empty((len(pictures), PATCHES, PATCH_PX, PATCH_PX, 3), np.float32) for _ in sizes]
+    reach = np.arange(PATCH_PX)
+    for number, picture in enumerate(pictures):
+        rng = np.random.default_rng((seed, 0, number))
+        for level, band in enumerate(_laplacian(picture.astype(np.float32).transpose(2, 0, 1), len(sizes))):
+            top, left = rng.integers(0, sizes[level] - PATCH_PX + 1, (2, PATCHES))
+            rows, columns = (top[:, None] + reach)[:, :, None], (left[:, None] + reach)[:, None, :]
+            found[level][number] = band.transpose(1, 2, 0)[rows, columns]
+    for patches in found:
+        patches -= patches.mean(axis=(0, 1, 2, 3), dtype=np.float64).astype(np.float32)
+        patches /= np.maximum(patches.std(axis=(0, 1, 2, 3), dtype=np.float64), 1e-6).astype(np.float32)
+    return [patches.reshape(-1, PATCH_PX * PATCH_PX * 3) for patches in found]
+
+
+def _laplacian(planes: F32, levels: int) -> Iterator[F32]:  # [C, H, W]
+    """The bands of a picture, finest first, and then what is left: Burt and Adelson (1983)."""
+    for _ in range(levels - 1):
+        small = halved(planes, edge="reflect")
+        yield planes - _doubled(small, planes.shape[-2:])
+        planes = small
+    yield planes
+
+
+def halved(planes: F32, *, edge: str = "edge") -> F32:  # [..., H, W] -> [..., ceil(H / 2), ceil(W / 2)]
+    """Smoothed with (1 4 6 4 1) / 16 both ways, and every second pixel. `edge` is a mode of numpy.pad."""
+    padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(2, 2), (2, 2)], mode=edge)  # pyright: ignore
+    height, width = planes.shape[-2:]
+    wide = sum(np.float32(weight) * padded[..., tap : tap + height : 2, :] for tap, weight in enumerate(BINOMIAL))
+    return sum(np.float32(weight) * wide[..., tap : tap + width : 2] for tap, weight in enumerate(BINOMIAL))  # pyright: ignore
+
+
+def _doubled(planes: F32, size_px: tuple[int, ...]) -> F32:  # [C, h, w] -> [C, *size_px]
+    """Twice as large: zeros between the pixels, smoothed with the same weights, times four."""
+    sparse = np.zeros((planes.shape[0], *size_px), np.float32)
+    sparse[:, ::2, ::2] = planes
+    padded = np.pad(sparse, [(0, 0), (2, 2), (2, 2)], mode="reflect")
+    height, width = size_px
+    wide = sum(np.float32(2 * weight) * padded[:, tap : tap + height] for tap, weight in enumerate(BINOMIAL))
+    return sum(np.float32(2 * weight) * wide[..., tap : tap + width] for tap, weight in enumerate(BINOMIAL))  # pyright: ignore
+
+
+# The eye: features that need no trained network.
+
+
+def features(pictures: Pictures) -> Blocks:
+    """What a picture looks like, in numbers of about 0 to 1, kind by kind: [N, ...] each.
+
+    - The mean colour (luma and two differences of colours) in 8 x 8 cells.
+    - A soft histogram of the colours of the whole picture.
+    - For each of five octaves, in 4 x 4 cells, how strongly the luma changes in four directions and at points, how
+      strongly the colour changes, and how strongly the change of luma itself changes one and two octaves coarser. The
+      last is a scattering transform of second order, which tells one texture from another of the same fineness: Bruna
+      and Mallat, "Invariant Scattering Convolution Networks" (2013), here with differences as wavelets. Octaves that a
+      small picture has not are left out.
+
+    Strengths are means of absolute values, as square roots: a faint texture on plain ground counts.
+    """
+    seen = [_looked_at(pictures[first : first + SHARE]) for first in range(0, len(pictures), SHARE)]
+    return tuple(np.concatenate(blocks) for blocks in zip(*seen, strict=True))
+
+
+def _looked_at(pictures: Pictures) -> list[F32]:
+    red, green, blue = np.moveaxis(pictures.astype(np.float32) / np.float32(255), -1, 0)
+    planes = np.stack(((red + green + blue) / 3, (red - blue) / 2, (2 * green - red - blue) / 4), axis=1)
+    found = [_pooled(planes, COLOUR_GRID), _histogram(halved(planes))]
+    for _ in range(OCTAVES):
+        if min(planes.shape[-2:]) < 2 * GRID:
+            break
+        luma, colours = planes[:, :1], planes[:, 1:]
+        x, y = _slopes(luma)
+        turned = np.float32(np.sqrt(0.5))
+        directions = np.concatenate((x, (x + y) * turned, y, (y - x) * turned), axis=1)
+        strengths = [_pooled(np.abs(directions), GRID), _pooled(np.abs(_points(luma)), GRID)]
+        strengths.append(_pooled(sum(np.hypot(*_slopes(colours[:, n : n + 1])) for n in range(2)) / 2, GRID))  # pyright: ignore
+        strength = np.hypot(x, y)
+        for _ in range(2):
+            strength = halved(strength)
+            if min(strength.shape[-2:]) >= 2 * GRID:
+                strengths.append(_pooled(np.abs(np.concatenate(_slopes(strength), axis=1)), GRID))
+        found += [np.sqrt(block) for block in strengths]
+        planes = halved(planes)
+    return found
+
+
+def _slopes(planes: F32) -> tuple[F32, F32]:  # [N, C, h, w]
+    """Central differences to the right and downwards."""
+    padded = np.pad(planes, [(0, 0), (0, 0), (1, 1), (1, 1)], mode="edge")
+    half = np.float32(0.5)
+    return (
+        (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * half,
+        (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * half,
+    )
+
+
+def _points(planes: F32) -> F32:  # [N, C, h, w]
+    """The difference from the mean of the four neighbours, times four."""
+    padded = np.pad(planes, [(0, 0), (0, 0), (1, 1), (1, 1)], mode="edge")
+    around = padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2] + padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1]
+    return around - 4 * planes
+
+
+def _pooled(planes: F32, cells: int) -> F32:  # [N, C, h, w] -> [N, C * cells * cells]
+    """Means over cells; neighbouring cells differ by a pixel in size where the side is no multiple."""
+    for axis in (-2, -1):
+        size = planes.shape[axis]
+        edges = np.arange(cells + 1) * size // cells
+        # A picture smaller than the grid: each cell is the pixel that it lies in.
+        counts = np.maximum(np.diff(edges), 1).astype(np.float32)
+        sums = np.add.reduceat(planes, np.minimum(edges[:-1], size - 1), axis=axis)
+        planes = sums / (counts[:, None] if axis == -2 else counts)
+    return planes.reshape(len(planes), -1)
+
+
+def _histogram(planes: F32) -> F32:  # [N, 3, h, w] -> [N, bins]
+    """The part of the pixels that is near each colour, as square roots; the parts of a picture add up to 1."""
+    nearness = []
+    for values, centres in zip(np.moveaxis(planes, 1, 0), (LUMAS, REDS, GREENS), strict=True):
+        width = np.float32(np.diff(centres).mean() / 2)
+        exponent = -(((values.reshape(len(values), -1, 1) - centres.astype(np.float32)) / width) ** 2) / 2
+        weight = np.exp(exponent - exponent.max(axis=-1, keepdims=True))
+        nearness.append(weight / weight.sum(axis=-1, keepdims=True))
+    lumas, reds, greens = nearness
+    by_colour = (reds[..., :, None] * greens[..., None, :]).reshape(*reds.shape[:2], -1)
+    parts = lumas.transpose(0, 2, 1) @ by_colour / np.float32(lumas.shape[1])
+    return np.sqrt(parts.reshape(len(parts), -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """The directions in which real pictures vary, and how much: what `features` are seen in.
+
+    Each kind of feature is scaled to the same spread, so that none drowns the others; the 64 directions (fewer for fewer
+    pictures) of the largest spread are kept, and the weaker ones are lifted to nearly the strength of the strongest:
+    what breaks a rule that all real pictures keep shows, even where it is little beside what they differ in.
+    """
+
+    mean: F64  # [F]
+    directions: F64  # [F, SEEN], scaled
+
+    @classmethod
+    def of(cls, real: Blocks) -> "Eye":
+        """Made for these real pictures, two at least. What they show then has a mean square of 1 in each number."""
+        scales = [
+            np.hypot(np.sqrt(block.var(axis=0).mean()), STILL_FEATURE) * np.sqrt(block.shape[1]) for block in real
+        ]
+        scale = np.concatenate([np.full(block.shape[1], each) for block, each in zip(real, scales, strict=True)])
+        whole = np.concatenate(real, axis=1).astype(np.float64)
+        mean = whole.mean(axis=0)
+        _, strengths, right = np.linalg.svd((whole - mean) / scale, full_matrices=False)
+        kept = min(SEEN, len(whole) - 1, len(strengths))
+        variances = np.maximum(strengths[:kept] ** 2 / len(whole), 1e-12)
+        softened = np.sqrt(variances + SOFTENING * variances.mean())
+        unit = np.sqrt(np.mean(variances / softened**2))
+        return cls(mean=mean, directions=(right[:kept].T / (softened * unit)) / scale[:, None])
+
+    def seen(self, blocks: Blocks) -> F64:  # [N, SEEN]
+        """The same view of any pictures of the same size."""
+        return (np.concatenate(blocks, axis=1) - self.mean) @ self.directions
+
+
+# Distances of sets of features.
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over subsets, and how far they scatter."""
+
+    mean: float
+    deviation: float
+
+
+def kernel_distance(
+    real: F64,  # [N, D]
+    generated: F64,  # [M, D]
+    *,
+    subsets: int = 50,
+    most: int = 200,  # pictures of each set in a subset; half of the smaller set at most
+    seed: int = 0,
+) -> Estimate:
+    """KID: the squared distance of the means in the space of a cubic kernel, (x·y / D + 1)^3, without bias.
+
+    Bińkowski et al., "Demystifying MMD GANs" (2018), section 4. About 0, and as often below as above, where both sets are
+    drawn from the same pictures; since it has no bias, values of different counts can be compared.
+
+    Raises:
+        ValueError: a set has fewer than four pictures.
+    """
+    count = min(most, min(len(real), len(generated)) // 2)
+    if count < 2:
+        raise ValueError(f"{len(real)} and {len(generated)} pictures; expected 4 or more of each")
+    rng = np.random.default_rng((seed, 2))
+    found = []
+    for _ in range(subsets):
+        x, y = (each[rng.choice(len(each), count, replace=False)] for each in (real, generated))
+        within = sum(
+            (kernel.sum() - np.trace(kernel)) / (count * (count - 1)) for kernel in (_cubic(x, x), _cubic(y, y))
+        )
+        found.append(within - 2 * _cubic(x, y).mean())
+    return Estimate(float(np.mean(found)), float(np.std(found)))
+
+
+def _cubic(x: F64, y: F64) -> F64:
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def frechet_distance(
+    real: F64,  # [N, D]
+    generated: F64,  # [M, D]
+) -> float:
+    """FID: the squared distance of two normal distributions with the means and covariances of the sets.
+
+    |m - n|² + tr(A + B - 2 (A B)^½): Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+    Equilibrium" (2017), section 4. It grows as pictures become fewer: compare values of one count only.
+    """
+    means = [each.mean(axis=0, dtype=np.float64) for each in (real, generated)]
+    ours, theirs = (
+        np.atleast_2d(np.cov(each.astype(np.float64), rowvar=False, dtype=np.float64)) for each in (real, generated)
+    )
+    # tr (A B)^½ = tr (A^½ B A^½)^½, which is symmetric: its eigenvalues are real, and rounding cannot make them complex.
+    values, vectors = np.linalg.eigh(ours)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ theirs @ root), 0)).sum()
+    return float(((means[0] - means[1]) ** 2).sum() + np.trace(ours) + np.trace(theirs) - 2 * shared)
+
+
+# Variety.
+
+
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """How many different pictures there are, beside as many real ones."""
+
+    spread: float  # mean distance of two pictures, as part of that of real ones; 1 is as it should be
+    kinship: float  # the same of a picture and the one most like it: near 0 where few pictures come again and again
+    density: float  # how thickly real pictures are surrounded by others; about 1, less where pictures are unlike any
+    coverage: float  # 0..1, the part of the real pictures that have another in their neighbourhood
+
+
+def variety(
+    real: F64,  # [N, D]
+    generated: F64,  # [M, D]
+) -> Variety:
+    """Collapse in numbers, in the space of an `Eye`.
+
+    Density and coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models" (2020), equations
+    (3) and (4), with k = 5; both depend on the counts: give as many pictures of both.
+
+    Raises:
+        ValueError: a set is not larger than k.
+    """
+    if min(len(real), len(generated)) <= NEIGHBOURS:
+        raise ValueError(f"{len(real)} and {len(generated)} pictures; expected more than {NEIGHBOURS} of each")
+    among_real, among_generated = _distances(real, real), _distances(generated, generated)
+    for distances in (among_real, among_generated):
+        np.fill_diagonal(distances, np.inf)  # nobody is one's own neighbour
+    radii = np.partition(among_real, NEIGHBOURS - 1, axis=1)[:, NEIGHBOURS - 1]
+    inside = _distances(generated, real) < radii
+    return Variety(
+        spread=_pairwise(among_generated) / max(_pairwise(among_real), 1e-12),
+        kinship=float(np.median(among_generated.min(axis=1)) / max(float(np.median(among_real.min(axis=1))), 1e-12)),
+        density=float(inside.sum() / (NEIGHBOURS * len(generated))),
+        coverage=float(inside.any(axis=0).mean()),
+    )
+
+
+def mean_distance(seen: F64) -> float:  # [N, D]
+    """The mean distance of two different pictures."""
+    distances = _distances(seen, seen)
+    np.fill_diagonal(distances, np.inf)
+    return _pairwise(distances)
+
+
+def _pairwise(distances: F64) -> float:
+    """The mean of a square of distances with an infinite diagonal."""
+    return float(distances[np.isfinite(distances)].mean())
+
+
+def _distances(x: F64, y: F64) -> F64:  # [N, D], [M, D] -> [N, M]
+    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * (x @ y.T)
+    return np.sqrt(np.maximum(squares, 0))
+
+
+# Copies.
+
+
+def thumbs(pictures: Pictures) -> F32:  # [N, T, T, 3], 0..255
+    """Small and soft pictures, 32 px a side at most, in which a copy is found though it is not the same to the pixel."""
+    found = []
+    for first in range(0, len(pictures), SHARE):
+        planes = pictures[first : first + SHARE].astype(np.float32).transpose(0, 3, 1, 2)
+        while min(planes.shape[-2:]) >= 2 * THUMB_PX:
+            planes = halved(planes)
+        if max(planes.shape[-2:]) > THUMB_PX:
+            planes = _pooled(planes, THUMB_PX).reshape(*planes.shape[:2], THUMB_PX, THUMB_PX)
+        found.append(_softened(planes).transpose(0, 2, 3, 1))
+    return np.concatenate(found)
+
+
+def _softened(planes: F32) -> F32:
+    padded = np.pad(planes, [(0, 0), (0, 0), (2, 2), (2, 2)], mode="edge")
+    height, width = planes.shape[-2:]
+    wide = sum(np.float32(weight) * padded[..., tap : tap + height, :] for tap, weight in enumerate(BINOMIAL))
+    return sum(np.float32(weight) * wide[..., tap : tap + width] for tap, weight in enumerate(BINOMIAL))  # pyright: ignore
+
+
+def nearest(
+    asked: F32,  # [N, T, T, 3], thumbs
+    among: F32,  # [M, T, T, 3], thumbs
+) -> tuple[I64, F32]:
+    """Of each picture the one that is most like it: (its number [N], how far it is [N], RMS in steps of a byte).
+
+    A picture may be mirrored and moved by up to a sixteenth of its side without becoming another.
+    """
+    flat = among.reshape(len(among), -1)
+    lengths = (flat**2).sum(axis=1, dtype=np.float64).astype(np.float32)
+    best = np.full(len(asked), np.inf, np.float32)
+    found = np.zeros(len(asked), np.int64)
+    for version in _versions(asked):
+        squares = (version**2).sum(axis=1)[:, None] + lengths - 2 * (version @ flat.T)
+        place = squares.argmin(axis=1)
+        square = np.take_along_axis(squares, place[:, None], axis=1)[:, 0]
+        better = square < best
+        best[better], found[better] = square[better], place[better]
+    # Anew from the differences: near 0, the difference of large numbers above is nothing but rounding.
+    exact = np.full(len(asked), np.inf)
+    for version in _versions(asked):
+        np.minimum(exact, ((version - flat[found]) ** 2).mean(axis=1, dtype=np.float64), out=exact)
+    return found, np.sqrt(exact).astype(np.float32)
+
+
+def _versions(pictures: F32) -> Iterator[F32]:  # [N, T * T * 3]
+    """The pictures as they are, moved, and mirrored."""
+    size_px = pictures.shape[1]
+    for mirrored in (pictures, pictures[:, :, ::-1]):
+        padded = np.pad(mirrored, [(0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)], mode="edge")
+        for top in range(0, 2 * SHIFT_PX + 1, SHIFT_PX):
+            for left in range(0, 2 * SHIFT_PX + 1, SHIFT_PX):
+                yield padded[:, top : top + size_px, left : left + size_px].reshape(len(pictures), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """How much nearer generated pictures are to the ones that were learnt from than unseen real pictures are."""
+
+    ratio: float  # of the median distances; about 1 or more: no copies; near 0: nothing but copies
+    near: float  # 0..1, the part that is nearer than 19 of 20 unseen ones; 0.05 is to be expected
+
+
+def copies(
+    generated: F32,  # [N], distances to the nearest picture that was learnt from
+    unseen: F32,  # [M], the same of real pictures that were not
+) -> Copies:
+    """Both from distances by `nearest`. A blurred picture is nearer to all others than a sharp one, copied or not."""
+    return Copies(
+        ratio=float(np.median(generated) / max(float(np.median(unseen)), 1e-6)),
+        near=float((generated < np.quantile(unseen, NEAR)).mean()),
+    )
+
+
+# Movement.
+
+
+@dataclass(frozen=True, slots=True)
+class Steadiness:
+    """How pictures follow each other along slow walks."""
+
+    change: float  # mean change from frame to frame, RMS in steps of a byte
+    jump: float  # the 99th percentile of the changes over their median: 1 is even, above 3 the walk jumps
+    jerk: float  # how much the change itself changes, as part of it: 0 is a straight glide, above 1 it shakes
+    reversal: float  # 0..1, the part of the change that is taken back by the next frame: flicker
+    memory: float  # -1..1, lag-1 autocorrelation of the change: near 1 it flows, -0.5 is noise, -1 blinks
+
+
+def steadiness(walks: Sequence[F32]) -> Steadiness:
+    """Of frames [T, H, W, 3] in 0..255, not rounded to bytes (in a slow walk rounding would be most of the change).
+
+    jerk is the median of |x(t+1) - 2 x(t) + x(t-1)| over the median of |x(t+1) - x(t)|, RMS over the picture. reversal
+    takes each pixel's consecutive changes a, b of opposite sign: min(|a|, |b|) of |a| + |b|, doubled, summed over all.
+
+    Raises:
+        ValueError: a walk has fewer than three frames.
+    """
+    if not walks or min(map(len, walks)) < 3:
+        raise ValueError("expected walks of three frames or more")
+    changes: list[float] = []
+    bends: list[float] = []
+    taken_back = moved = along = squares = 0.0
+    for frames in walks:
+        before = None
+        for one, next_one in zip(frames[:-1], frames[1:], strict=True):
+            step = next_one.astype(np.float32) - one
+            changes.append(_rms(step))
+            if before is not None:
+                bends.append(_rms(step - before))
+                sizes = np.abs(before), np.abs(step)
+                taken_back += 2 * float(np.minimum(*sizes)[before * step < 0].sum(dtype=np.float64))
+                moved += float(sizes[0].sum(dtype=np.float64) + sizes[1].sum(dtype=np.float64))
+                along += float((before * step).sum(dtype=np.float64))
+                squares += float(np.sqrt((before**2).sum(dtype=np.float64) * (step**2).sum(dtype=np.float64)))
+            before = step
+    middle = max(float(np.median(changes)), 1e-9)
+    return Steadiness(
+        change=float(np.mean(changes)),
+        jump=float(np.quantile(changes, 0.99)) / middle if max(changes) > 0 else 1.0,
+        jerk=float(np.median(bends)) / middle,
+        reversal=taken_back / max(moved, 1e-9),
+        memory=along / max(squares, 1e-9),
+    )
+
+
+def _rms(array: F32) -> float:
+    return float(np.sqrt(np.mean(array.astype(np.float64) ** 2)))
+
+
+def path_length(
+    walks: Sequence[F64],  # [T, D] each, what an `Eye` sees of consecutive frames
+    *,
+    step_rad: float,  # between frames, on a great circle of z
+    apart: float,  # the mean distance of two real pictures
+) -> float:
+    """How far a walk goes in appearance, beside the straight way between two pictures: 1 is straight.
+
+    After the perceptual path length of Karras et al., "A Style-Based Generator Architecture" (2019), section 4.1: the mean
+    square of distance by angle. Here in the space of an `Eye` instead of VGG16's, and divided by that of a walk that
+    reaches another picture, `apart` away, in a quarter circle at even speed. Compare species of one set.
+    """
+    speeds = [((walk[1:] - walk[:-1]) ** 2).sum(axis=1) / step_rad**2 for walk in walks]
+    return float(np.mean(np.concatenate(speeds)) / max(apart / (np.pi / 2), 1e-12) ** 2)

@@ -1,0 +1,306 @@
+"""One step of training after the other: generator and critic, their optimisers, and the average that becomes the species.
+
+Thread: whoever calls. Several processes compute what one would with the whole batch.
+"""
+
+import copy
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from performer.flow import F32, U8
+from performer.generators import light
+from performer.generators.checkpoint import Checkpoint
+from performer.training import augment, fresh, lite0
+from performer.training.critic import Plain, Projected
+from performer.training.draws import Draws
+from performer.training.generator import Generator
+
+BETAS, EPSILON = (0.0, 0.99), 1e-8  # of Adam, as in both papers
+PENALTY_EVERY = 16  # steps, of R1: Karras et al. (2020), appendix B
+SURE, SURE_IMAGES = 0.6, 100_000  # adaptive augmentation: the aim, and how many pictures p takes from 0 to 1
+MIXED = 0.5  # of the pictures have two parents
+HALF_LIFE = 10_000  # pictures, of the average
+RAMP = 0.05  # ... and no more than this share of what has been seen, so that a young species is not its own past
+NEAR = 0.3  # deviations between the latent of a picture and the one that it is drawn from
+AVERAGED_Z = 10_000  # latents whose mean w is the mean animal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How to train. All of it must stay the same for a run to be resumed."""
+
+    critic: str = "projected"  # or "plain"
+    batch: int = 16  # of all processes together
+    rate: float = 0.002  # of both optimisers
+    gamma: float = 1.0  # of R1; plain alone
+    precision: str = "single"  # or "bfloat16"
+    shown: int = 40_000  # pictures that are shown, before the critic is asked
+    mirror: bool = True  # half of the pictures, left to right
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The processes of a run."""
+
+    rank: int = 0
+    count: int = 1
+
+    def part(self, batch: int) -> slice:
+        """The pictures of a batch that are this process's."""
+        share = batch // self.count
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def average(self, tensors: Iterable[Tensor | None]) -> None:
+        """Replace tensors by their means over all processes."""
+        if self.count == 1:
+            return
+        there = [tensor for tensor in tensors if tensor is not None]
+        joined = torch.cat([tensor.flatten() for tensor in there])
+        distributed.all_reduce(joined)
+        joined /= self.count
+        for tensor, mean in zip(there, joined.split([t.numel() for t in there]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+
+class Teacher:
+    """A species in training."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        method: Method,
+        *,
+        device: str = "cpu",
+        crew: Crew = Crew(),
+        eyes: lite0.Lite0 | None = None,  # of the projected critic
+    ) -> None:
+        """Raises Refused: the package of the projected critic is missing."""
+        self.checkpoint, self.method, self.crew, self.device = checkpoint, method, crew, torch.device(device)
+        self.step_number = 0
+        self.probability = 0.0  # of adaptive augmentation
+        torch.manual_seed(method.seed)
+        self.generator = Generator(checkpoint).to(self.device)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.critic = self._critic(eyes).to(self.device)
+        self._learning = [p for p in self.critic.parameters() if p.requires_grad]
+        self._optimisers = {
+            "generator": self._adam(list(self.generator.parameters()), every=1),
+            "critic": self._adam(self._learning, every=PENALTY_EVERY if method.critic == "plain" else 1),
+        }
+
+    @property
+    def seen(self) -> int:
+        """Pictures so far."""
+        return self.step_number * self.method.batch
+
+    def step(self, reals: U8, codes: F32) -> dict[str, float]:
+        """Learn from the pictures [share of the batch, R, R, 3] of this process; what to log about it.
+
+        codes
+            the latents of the pictures and of their mirror images, [share, 2, z_dim]; see `codes.py`.
+        """
+        method = self.method
+        draws = Draws(
+            method.seed,
+            self.step_number,
+            batch=method.batch,
+            part=self.crew.part(method.batch),
+            device=self.device,
+        )
+        real = torch.from_numpy(reals).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        code = torch.from_numpy(codes).to(self.device)
+        turned = draws.uniform("mirror") < (0.5 if method.mirror else 0.0)
+        real = torch.where(turned[:, None, None, None], real.flip(3), real)
+        z = torch.where(turned[:, None], code[:, 1], code[:, 0])
+        with torch.no_grad():
+            for number, noise in enumerate(self.generator.noise_maps()):
+                noise.copy_(draws.shared(f"noise {number}", *noise.shape))
+        if self.seen < method.shown:
+            log = self._shown(real, z, draws)
+        elif method.critic == "projected":
+            log = self._projected(real, draws)
+        else:
+            log = self._plain(real, draws)
+        self.step_number += 1
+        self._follow()
+        return log
+
+    def _shown(self, real: Tensor, z: Tensor, draws: Draws) -> dict[str, float]:
+        """Draw given pictures from given latents."""
+        near = z + NEAR * draws.normal("near", z.shape[1])  # so that what lies between the latents is learnt too
+        whole = torch.full((len(z),), self.checkpoint.sizes.num_ws, device=self.device)
+        with self._cast():
+            fake = self.generator(self.generator.ws(near, near, whole)).float()
+            distance = sum((_smaller(fake, by) - _smaller(real, by)).abs().mean() for by in (1, 4, 16))
+            if isinstance(self.critic, Projected):
+                with torch.no_grad():
+                    wanted = self.critic.eyes(real)
+                for seen, want in zip(self.critic.eyes(fake), wanted, strict=True):
+                    distance = distance + (seen.float() - want.float()).abs().mean() / want.float().abs().mean()
+        self._learn("generator", distance)
+        numbers = distance.detach()[None]
+        self.crew.average([numbers])
+        return {"shown": float(numbers)}
+
+    def _projected(self, real: Tensor, draws: Draws) -> dict[str, float]:
+        assert isinstance(self.critic, Projected)
+        with self._cast():
+            fake = self.generator(self._ws(draws)).float()
+            features = self.critic.features(augment.light_touch(fake, draws, "fake"))
+            for parameter in self._learning:
+                parameter.requires_grad_(False)
+            judged = self.critic.judge(features)
+        loss = -judged.mean()
+        self._learn("generator", loss)
+        for parameter in self._learning:
+            parameter.requires_grad_(True)
+        with self._cast():
+            # The critic looks at the same pictures as the generator did: what its eyes saw is used twice.
+            of_fake = self.critic.judge([feature.detach() for feature in features])
+            with torch.no_grad():
+                features = self.critic.features(augment.light_touch(real, draws, "real"))
+            of_real = self.critic.judge(features)
+        critic_loss = F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean()
+        self._learn("critic", critic_loss)
+        return self._log(loss, critic_loss, of_real, of_fake)
+
+    def _plain(self, real: Tensor, draws: Draws) -> dict[str, float]:
+        with self._cast():
+            fake = self.generator(self._ws(draws)).float()
+            for parameter in self._learning:
+                parameter.requires_grad_(False)
+            judged = self.critic(augment.adaptive(fake, draws, "fake", self.probability))
+        loss = F.softplus(-judged).mean()
+        self._learn("generator", loss)
+        for parameter in self._learning:
+            parameter.requires_grad_(True)
+        penalised = self.step_number % PENALTY_EVERY == 0
+        real.requires_grad_(penalised)
+        with self._cast():
+            of_fake = self.critic(augment.adaptive(fake.detach(), draws, "fake again", self.probability))
+            of_real = self.critic(augment.adaptive(real, draws, "real", self.probability))
+        critic_loss = F.softplus(of_fake).mean() + F.softplus(-of_real).mean()
+        total = critic_loss
+        if penalised:  # R1: Mescheder et al., "Which Training Methods for GANs do actually Converge?" (2018)
+            slope = torch.autograd.grad(of_real.sum(), real, create_graph=True)[0]
+            total = total + slope.square().sum(dim=(1, 2, 3)).mean() * (self.method.gamma / 2 * PENALTY_EVERY)
+        self._learn("critic", total)
+        log = self._log(loss, critic_loss, of_real, of_fake)
+        self.probability += math.copysign(self.method.batch / SURE_IMAGES, log["sure"] - SURE)
+        self.probability = min(max(self.probability, 0.0), 0.95)
+        return log | {"augment": self.probability}
+
+    def _ws(self, draws: Draws) -> Tensor:  # [N, num_ws, w_dim]
+        sizes = self.checkpoint.sizes
+        z, other = draws.normal("z", sizes.z_dim), draws.normal("other z", sizes.z_dim)
+        crossover = draws.whole("crossover", 1, sizes.num_ws)
+        mixed = draws.uniform("mixed") < MIXED
+        return self.generator.ws(z, other, torch.where(mixed, crossover, sizes.num_ws))
+
+    def _learn(self, who: str, loss: Tensor) -> None:
+        optimiser = self._optimisers[who]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.crew.average(p.grad for group in optimiser.param_groups for p in group["params"])
+        optimiser.step()
+
+    def _log(self, loss: Tensor, critic_loss: Tensor, of_real: Tensor, of_fake: Tensor) -> dict[str, float]:
+        numbers = torch.stack([loss, critic_loss, of_real.mean(), of_fake.mean(), of_real.sign().mean()]).detach()
+        self.crew.average([numbers])
+        return dict(zip(("generator", "critic", "real", "fake", "sure"), numbers.tolist(), strict=True))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average a little towards the generator."""
+        half_life = max(min(HALF_LIFE, RAMP * self.seen), 1e-8)
+        kept = 0.5 ** (self.method.batch / half_life)
+        for mean, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+            mean.lerp_(now, 1 - kept)
+
+    def _cast(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.method.precision == "bfloat16")
+
+    def _critic(self, eyes: lite0.Lite0 | None) -> nn.Module:
+        size_px = self.checkpoint.sizes.resolution
+        if self.method.critic == "projected":
+            return Projected(eyes or lite0.load(), size_px=size_px, seed=self.method.seed)
+        is_light = self.checkpoint.family == light.NAME
+        channels = fresh.channels_of(self.checkpoint.family, size_px=size_px)
+        return Plain(size_px=size_px, channels=channels, shuffle=light.SHUFFLE if is_light else 1)
+
+    def _adam(self, parameters: list[nn.Parameter], *, every: int) -> torch.optim.Adam:
+        """With a penalty every few steps, rates as if they came in every step: Karras et al. (2020), appendix B."""
+        lazily = every / (every + 1) if every > 1 else 1.0
+        betas = (BETAS[0] ** lazily, BETAS[1] ** lazily)
+        return torch.optim.Adam(parameters, lr=self.method.rate * lazily, betas=betas, eps=EPSILON)
+
+    # What it knows, to and from a file.
+
+    @torch.no_grad()
+    def species_tensors(self) -> dict[str, F32]:
+        """The numbers of the species as it is now, its mean animal included."""
+        z = np.random.default_rng(self.method.seed).standard_normal(
+            (AVERAGED_Z, self.checkpoint.sizes.z_dim), np.float32
+        )
+        self.average.w_avg.copy_(self.average.mapping(torch.from_numpy(z).to(self.device)).mean(dim=0))
+        return self.average.tensors()
+
+    @torch.no_grad()
+    def drawn(self, z: F32, *, psi: float) -> U8:  # [N, z_dim] -> [N, R, R, 3]
+        """Pictures of the species as it is, after `species_tensors` has found its mean animal."""
+        latents = self.average.truncated(torch.from_numpy(z).to(self.device), psi)
+        pictures = torch.cat([self.average(few) for few in latents.split(8)])
+        return (pictures * 127.5 + 128).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    def save(self, path: Path) -> None:
+        """Write everything that a run needs to go on. Raises OSError."""
+        numbers = {"step": self.step_number, "probability": self.probability}
+        partial = path.with_name(path.name + ".part")
+        save_file(self.state(), partial, metadata={"training": json.dumps(numbers)})
+        partial.replace(path)
+
+    @torch.no_grad()
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote. Raises SafetensorError, KeyError, OSError, and RuntimeError for other shapes."""
+        with safe_open(path, framework="pt", device="cpu") as file:
+            numbers = json.loads(file.metadata()["training"])
+            for key, tensor in self.state().items():
+                tensor.copy_(file.get_tensor(key))
+        self.step_number, self.probability = numbers["step"], numbers["probability"]
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that changes, by name, as it lies in memory."""
+        parts = {"generator": self.generator, "average": self.average, "critic": self.critic}
+        state = {
+            f"{part}.{key}": tensor
+            for part, module in parts.items()
+            for key, tensor in module.state_dict().items()
+            if not key.startswith(("eyes.", "across.", "down.", "narrow."))  # the same for the same seed
+        }
+        for who, optimiser in self._optimisers.items():
+            for number, parameter in enumerate(p for group in optimiser.param_groups for p in group["params"]):
+                held = optimiser.state[parameter]
+                if not held:  # as Adam starts, so that there is something to load into
+                    held |= {
+                        "step": torch.tensor(0.0),
+                        "exp_avg": torch.zeros_like(parameter),
+                        "exp_avg_sq": torch.zeros_like(parameter),
+                    }
+                state |= {f"{who} optimiser.{number}.{key}": tensor for key, tensor in held.items()}
+        return {key: tensor.detach() for key, tensor in state.items()}
+
+
+def _smaller(x: Tensor, by: int) -> Tensor:
+    return F.avg_pool2d(x, by) if by > 1 else x
