@@ -196,7 +196,7 @@ class Train:
     """Side of its pictures in pixels: 32 to 1024, a power of two; by default the set's."""
     width: float = 1.0
     """How wide its layers are: 0.5 for half, 2 for twice."""
-    kimg: int = 1000
+    kimg: float = 1000
     """End after so many thousand pictures."""
     critic: str = ""
     """projected sees with a network that has learnt to see; plain looks at pixels, and takes ten times as long."""
@@ -218,7 +218,7 @@ class Train:
     """Processor cores to use; by default all."""
     seed: int = 0
     """Another seed gives another species."""
-    sheet_every: int = 20
+    sheet_every: float = 20
     """Draw a sheet of pictures every so many thousand."""
     licence: str = ""
     """Under which terms the species may be shown and shared; by default the set's."""
@@ -228,14 +228,14 @@ class Train:
     def run(self) -> None:
         from performer.training.loop import Interrupted, TrainOptions, train
 
-        _within("--kimg", self.kimg, 1, 1_000_000, "thousand pictures")
+        _within("--kimg", self.kimg, 0.001, 1_000_000, "thousand pictures")
         _within("--width", self.width, 0.25, 4, "times")
         _within("--rate", self.rate, 1e-6, 0.1, "")
         _within("--batch", self.batch, 8, 4096, "pictures")
         _within("--shown", self.shown, 0, 1_000_000, "thousand pictures")
         _within("--gamma", self.gamma, 0, 1000, "")
         _within("--threads", self.threads, 1, 1024, "cores")
-        _within("--sheet-every", self.sheet_every, 1, 1_000_000, "thousand pictures")
+        _within("--sheet-every", self.sheet_every, 0.001, 1_000_000, "thousand pictures")
         for option, value, known in (
             ("--critic", self.critic, ("projected", "plain")),
             ("--precision", self.precision, ("single", "bfloat16")),
@@ -250,18 +250,18 @@ class Train:
             family=self.family,
             size_px=self.size,
             width=self.width,
-            kimg=self.kimg,
+            images=int(self.kimg * 1000),
             critic=self.critic,
             batch=self.batch,
             rate=self.rate,
-            shown_kimg=self.shown,
+            shown=None if self.shown is None else int(self.shown * 1000),
             gamma=self.gamma,
             mirror=self.mirror,
             precision=self.precision,
             device=self.torch_device,
             threads=self.threads,
             seed=self.seed,
-            sheet_kimg=self.sheet_every,
+            sheet_images=int(self.sheet_every * 1000),
             licence=self.licence,
             origin=self.origin,
         )
@@ -366,6 +366,43 @@ class Dataset:
 
 
 @dataclass(kw_only=True)
+class Measure:
+    """Measure a species against the pictures that it was trained on: how near, how varied, how steady, no copies.
+
+    Takes some minutes. Writes report.json and contact sheets, and prints what is good and bad.
+    """
+
+    species: Annotated[Path, tyro.conf.Positional]
+    """A species (.safetensors)."""
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="set", metavar="SET")]
+    """The set that it was trained on, as `performer dataset` made it."""
+    out: Path | None = None
+    """The folder to write; by default the species' name and -measures, in this folder."""
+    pictures: int = 1000
+    """How many to draw: more take longer and tell more."""
+    frames: int = 120
+    """How many frames of each of three slow walks to look at."""
+    seed: int = 0
+    """Another seed draws other animals; only the figures of one seed are the same every time."""
+
+    def run(self) -> None:
+        from performer.training.measuring import LEAST_FRAMES, LEAST_PICTURES, MeasureOptions, measure
+
+        _within("--pictures", self.pictures, LEAST_PICTURES, 100_000, "pictures")
+        _within("--frames", self.frames, LEAST_FRAMES, 10_000, "frames")
+        _within("--seed", self.seed, 0, 2**63, "")
+        options = MeasureOptions(
+            species=self.species,
+            folder=self.folder,
+            out=self.out,
+            pictures=self.pictures,
+            frames=self.frames,
+            seed=self.seed,
+        )
+        measure(options, announce=_announce, console=Console(highlight=False))
+
+
+@dataclass(kw_only=True)
 class Doctor:
     """Look at this machine: what a show can use, what it lacks, and the remedy; exit status 1 where something fails."""
 
@@ -396,6 +433,7 @@ def main() -> None:
             "traits": Traits,
             "export": Export,
             "dataset": Dataset,
+            "measure": Measure,
             "train": Train,
             "check": Check,
             "doctor": Doctor,

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from performer.flow import F32, GROUPS, U8
 from performer.refusal import Refused
@@ -168,9 +168,8 @@ def save(
         tensors = {**tensors, TRAITS_KEY: trait_directions}
     ordered = {key: np.array(tensors[key], order="C") for key in sorted(tensors)}  # keeps scalars 0-d
     partial = path.with_name(path.name + ".part")
-    save_file(ordered, partial, metadata={HEADER_KEY: header})
-    # The library lets its owner alone read it, which a second user of the machine finds out on stage.
-    partial.chmod(0o644)
+    # As bytes first: written by the library, a full disk is an exception of its own, and its owner alone can read it.
+    partial.write_bytes(safetensors.numpy.save(ordered, metadata={HEADER_KEY: header}))
     partial.replace(path)  # a disk that fills up leaves no half species under the name of a whole one
 
 

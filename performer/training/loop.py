@@ -33,6 +33,7 @@ import torch.distributed as distributed
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
+from torch import Tensor
 
 import performer
 from performer.flow import U8
@@ -67,18 +68,18 @@ class TrainOptions:
     family: str = light.NAME
     size_px: int | None = None  # the set's
     width: float = 1.0
-    kimg: int = 1000
+    images: int = 1_000_000  # to be seen
     critic: str = ""  # projected, where it can be had
     batch: int | None = None
     rate: float = 0.002
-    shown_kimg: float | None = None
+    shown: int | None = None  # images before the critic is asked
     gamma: float | None = None
     mirror: bool = True
     precision: str = ""
     device: str = ""
     threads: int | None = None
     seed: int = 0
-    sheet_kimg: int = 20
+    sheet_images: int = 20_000  # between sheets
     licence: str = ""
     origin: str = ""
 
@@ -104,7 +105,7 @@ def train(options: TrainOptions, *, announce: Callable[[str], None]) -> Path:
     """Train, or go on training; the folder of the run. Raises Refused, Interrupted."""
     with _crew() as crew:
         run = _Run(options, crew, announce if crew.rank == 0 else _silence)
-        run.until(options.kimg * 1000)
+        run.until(options.images)
     return run.folder
 
 
@@ -185,14 +186,14 @@ class _Run:
         critic = options.critic or ("projected" if lite0.is_there() else "plain")
         on_card = self.device.startswith("cuda")
         batch = options.batch or (64 if on_card else 16)
-        shown = options.shown_kimg if options.shown_kimg is not None else (40 if options.source is None else 10)
+        shown = options.shown if options.shown is not None else (40_000 if options.source is None else 10_000)
         if batch % (8 * self._crew.count):
             raise Refused(f"--batch {batch}: expected a multiple of 8 for each of {self._crew.count} processes")
         return Method(
             critic=critic,
             batch=batch,
             rate=options.rate,
-            shown=int(shown * 1000),
+            shown=shown,
             # The published rule of thumb: Karras et al., "Training GANs with Limited Data" (2020), appendix C.
             gamma=options.gamma if options.gamma is not None else 2e-4 * size_px**2 / batch,
             precision=options.precision or _best_precision(self.device),
@@ -271,20 +272,22 @@ class _Run:
             return
         share = method.batch // crew.count
         journal = _Journal(self.folder, seen=teacher.seen) if crew.rank == 0 else None
-        sums: dict[str, list[float]] = {}
+        logged: dict[str, list[Tensor]] = {}
         saved_s = logged_s = time.monotonic()
-        sheet_images = self._options.sheet_kimg * 1000
+        sheet_images = self._options.sheet_images
         with self._asked_to_stop(), _bar(self._announce, crew.rank == 0) as bar:
             while teacher.seen < images:
                 first = teacher.seen + crew.rank * share
                 places = self.pictures.places(first, share)
                 for key, value in teacher.step(self.pictures.of(places), self._codes[places]).items():
-                    sums.setdefault(key, []).append(value)
+                    logged.setdefault(key, []).append(value)
                 if teacher.step_number % LOGGED_EVERY == 0:
+                    means = torch.stack([torch.stack(values).float().mean() for values in logged.values()])
+                    crew.average([means])
+                    line = dict(zip(logged, means.tolist(), strict=True))
                     now_s = time.monotonic()
-                    line = {key: float(np.mean(values)) for key, values in sums.items()}
                     line["images_per_s"] = LOGGED_EVERY * method.batch / (now_s - logged_s)
-                    logged_s, sums = now_s, {}
+                    logged_s, logged = now_s, {}
                     self._guard(line)
                     if journal is not None:
                         journal.write(teacher.seen, line)

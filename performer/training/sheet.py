@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
-U8 = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]  # sRGB, 0 to 255 each
+from performer.flow import U8
+
+Colour = tuple[int, ...]  # sRGB, three of 0 to 255
 
 WHITE: Colour = (255, 255, 255)
 PART = ".part"  # the ending of a file that is being written
@@ -52,15 +52,16 @@ def sheet_of_files(
     gap_px: int = 0,
     ground: Colour = WHITE,
 ) -> U8:
-    """`sheet` of picture files. Raises OSError where one cannot be read."""
-    tiles = (opened(path, px=px, ground=ground) for path in paths)
-    return sheet(tiles, columns=columns, px=px, gap_px=gap_px, ground=ground)
+    """`sheet` of picture files. The place of one that cannot be read stays empty."""
 
+    def opened(path: Path) -> U8:
+        try:
+            with Pillow.open(path) as image:
+                return fitted(np.asarray(image.convert("RGB")), px=px, ground=ground)
+        except (OSError, SyntaxError, ValueError):  # a damaged PNG is a syntax error
+            return np.full((px, px, 3), ground, np.uint8)
 
-def opened(path: Path, *, px: int, ground: Colour = WHITE) -> U8:
-    """The picture of a file, `fitted` into a square: u8 [px, px, 3]. Raises OSError where it cannot be read."""
-    with Pillow.open(path) as image:
-        return fitted(np.asarray(image.convert("RGB")), px=px, ground=ground)
+    return sheet(map(opened, paths), columns=columns, px=px, gap_px=gap_px, ground=ground)
 
 
 def columns_for(count: int) -> int:
@@ -91,8 +92,7 @@ def fitted(
 def png(
     picture: U8,  # [H, W, 3], sRGB
     *,
-    texts: Mapping[str, str]
-    | None = None,  # Latin letters; they stand before the pixels, so that they are read cheaply
+    texts: Mapping[str, str] | None = None,  # Latin letters; before the pixels, so that they are read cheaply
 ) -> bytes:
     """The picture as the content of a PNG file that says it is sRGB."""
     info = PngInfo()

@@ -6,16 +6,17 @@ Thread: whoever calls. Several processes compute what one would with the whole b
 import copy
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 import torch.distributed as distributed
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from performer.flow import F32, U8
@@ -25,6 +26,7 @@ from performer.training import augment, fresh, lite0
 from performer.training.critic import Plain, Projected
 from performer.training.draws import Draws
 from performer.training.generator import Generator
+from performer.training.sheet import write
 
 BETAS, EPSILON = (0.0, 0.99), 1e-8  # of Adam, as in both papers
 PENALTY_EVERY = 16  # steps, of R1: Karras et al. (2020), appendix B
@@ -33,6 +35,10 @@ MIXED = 0.5  # of the pictures have two parents
 HALF_LIFE = 10_000  # pictures, of the average
 RAMP = 0.05  # ... and no more than this share of what has been seen, so that a young species is not its own past
 NEAR = 0.3  # deviations between the latent of a picture and the one that it is drawn from
+AHEAD = 4_000  # pictures that the critic learns from before the generator listens to it
+ANCHORED = 4  # one in so many pictures is drawn near the latent of a real one, and held to it ...
+ANCHOR, ANCHOR_PX = 10.0, 16  # ... with this weight, at this size
+MOST_AUGMENTED = 0.95
 AVERAGED_Z = 10_000  # latents whose mean w is the mean animal
 
 
@@ -105,8 +111,8 @@ class Teacher:
         """Pictures so far."""
         return self.step_number * self.method.batch
 
-    def step(self, reals: U8, codes: F32) -> dict[str, float]:
-        """Learn from the pictures [share of the batch, R, R, 3] of this process; what to log about it.
+    def step(self, reals: U8, codes: F32) -> dict[str, Tensor]:
+        """Learn from the pictures [share of the batch, R, R, 3] of this process; numbers to log, of this process.
 
         codes
             the latents of the pictures and of their mirror images, [share, 2, z_dim]; see `codes.py`.
@@ -127,17 +133,15 @@ class Teacher:
         with torch.no_grad():
             for number, noise in enumerate(self.generator.noise_maps()):
                 noise.copy_(draws.shared(f"noise {number}", *noise.shape))
-        if self.seen < method.shown:
-            log = self._shown(real, z, draws)
-        elif method.critic == "projected":
-            log = self._projected(real, draws)
-        else:
-            log = self._plain(real, draws)
+        teach = self._projected if method.critic == "projected" else self._plain
+        log = self._shown(real, z, draws) if self.seen < method.shown else {}
+        if self.seen >= method.shown - AHEAD:
+            log |= teach(real, z, draws, alone=self.seen < method.shown)
         self.step_number += 1
         self._follow()
         return log
 
-    def _shown(self, real: Tensor, z: Tensor, draws: Draws) -> dict[str, float]:
+    def _shown(self, real: Tensor, z: Tensor, draws: Draws) -> dict[str, Tensor]:
         """Draw given pictures from given latents."""
         near = z + NEAR * draws.normal("near", z.shape[1])  # so that what lies between the latents is learnt too
         whole = torch.full((len(z),), self.checkpoint.sizes.num_ws, device=self.device)
@@ -149,77 +153,97 @@ class Teacher:
                     wanted = self.critic.eyes(real)
                 for seen, want in zip(self.critic.eyes(fake), wanted, strict=True):
                     distance = distance + (seen.float() - want.float()).abs().mean() / want.float().abs().mean()
-        self._learn("generator", distance)
-        numbers = distance.detach()[None]
-        self.crew.average([numbers])
-        return {"shown": float(numbers)}
+        return {"shown": self._learn("generator", distance)}
 
-    def _projected(self, real: Tensor, draws: Draws) -> dict[str, float]:
+    def _projected(self, real: Tensor, z: Tensor, draws: Draws, *, alone: bool) -> dict[str, Tensor]:
+        """Train the generator by the critic, and the critic; `alone`, the critic only."""
         assert isinstance(self.critic, Projected)
-        with self._cast():
-            fake = self.generator(self._ws(draws)).float()
+        log = {}
+        with self._cast(), torch.set_grad_enabled(not alone):
+            fake = self.generator(self._ws(z, draws)).float()
             features = self.critic.features(augment.light_touch(fake, draws, "fake"))
-            for parameter in self._learning:
-                parameter.requires_grad_(False)
-            judged = self.critic.judge(features)
-        loss = -judged.mean()
-        self._learn("generator", loss)
-        for parameter in self._learning:
-            parameter.requires_grad_(True)
+        if not alone:
+            with self._cast(), self._critic_held():
+                judged = self.critic.judge(features)
+            log["generator"] = self._learn("generator", self._anchored(-judged.mean(), fake, real))
         with self._cast():
             # The critic looks at the same pictures as the generator did: what its eyes saw is used twice.
             of_fake = self.critic.judge([feature.detach() for feature in features])
             with torch.no_grad():
                 features = self.critic.features(augment.light_touch(real, draws, "real"))
             of_real = self.critic.judge(features)
-        critic_loss = F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean()
-        self._learn("critic", critic_loss)
-        return self._log(loss, critic_loss, of_real, of_fake)
+        log["critic"] = self._learn("critic", F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean())
+        return log | self._judged(of_real, of_fake)
 
-    def _plain(self, real: Tensor, draws: Draws) -> dict[str, float]:
-        with self._cast():
-            fake = self.generator(self._ws(draws)).float()
-            for parameter in self._learning:
-                parameter.requires_grad_(False)
-            judged = self.critic(augment.adaptive(fake, draws, "fake", self.probability))
-        loss = F.softplus(-judged).mean()
-        self._learn("generator", loss)
-        for parameter in self._learning:
-            parameter.requires_grad_(True)
+    def _plain(self, real: Tensor, z: Tensor, draws: Draws, *, alone: bool) -> dict[str, Tensor]:
+        """The same by pixels."""
+        log = {}
+        with self._cast(), torch.set_grad_enabled(not alone):
+            fake = self.generator(self._ws(z, draws)).float()
+        if not alone:
+            with self._cast(), self._critic_held():
+                judged = self.critic(augment.adaptive(fake, draws, "fake", self.probability))
+            log["generator"] = self._learn("generator", self._anchored(F.softplus(-judged).mean(), fake, real))
         penalised = self.step_number % PENALTY_EVERY == 0
-        real.requires_grad_(penalised)
+        real = real.detach().requires_grad_(penalised)
         with self._cast():
             of_fake = self.critic(augment.adaptive(fake.detach(), draws, "fake again", self.probability))
             of_real = self.critic(augment.adaptive(real, draws, "real", self.probability))
-        critic_loss = F.softplus(of_fake).mean() + F.softplus(-of_real).mean()
-        total = critic_loss
+        loss = F.softplus(of_fake).mean() + F.softplus(-of_real).mean()
         if penalised:  # R1: Mescheder et al., "Which Training Methods for GANs do actually Converge?" (2018)
             slope = torch.autograd.grad(of_real.sum(), real, create_graph=True)[0]
-            total = total + slope.square().sum(dim=(1, 2, 3)).mean() * (self.method.gamma / 2 * PENALTY_EVERY)
-        self._learn("critic", total)
-        log = self._log(loss, critic_loss, of_real, of_fake)
-        self.probability += math.copysign(self.method.batch / SURE_IMAGES, log["sure"] - SURE)
-        self.probability = min(max(self.probability, 0.0), 0.95)
-        return log | {"augment": self.probability}
+            loss = loss + slope.square().sum(dim=(1, 2, 3)).mean() * (self.method.gamma / 2 * PENALTY_EVERY)
+        log["critic"] = self._learn("critic", loss)
+        log |= self._judged(of_real, of_fake)
+        sure = log["sure"].clone()
+        self.crew.average([sure])
+        self.probability += math.copysign(self.method.batch / SURE_IMAGES, float(sure) - SURE)
+        self.probability = min(max(self.probability, 0.0), MOST_AUGMENTED)
+        return log | {"augment": torch.tensor(self.probability, device=self.device)}
 
-    def _ws(self, draws: Draws) -> Tensor:  # [N, num_ws, w_dim]
+    def _ws(self, z: Tensor, draws: Draws) -> Tensor:  # [N, num_ws, w_dim]
+        """Latents of a batch: a part near those of its pictures, the others anywhere, half of these of two parents."""
         sizes = self.checkpoint.sizes
-        z, other = draws.normal("z", sizes.z_dim), draws.normal("other z", sizes.z_dim)
+        anywhere, other = draws.normal("z", sizes.z_dim), draws.normal("other z", sizes.z_dim)
         crossover = draws.whole("crossover", 1, sizes.num_ws)
-        mixed = draws.uniform("mixed") < MIXED
-        return self.generator.ws(z, other, torch.where(mixed, crossover, sizes.num_ws))
+        crossover = torch.where(draws.uniform("mixed") < MIXED, crossover, sizes.num_ws)
+        anywhere[::ANCHORED] = z[::ANCHORED] + NEAR * anywhere[::ANCHORED]
+        crossover[::ANCHORED] = sizes.num_ws
+        return self.generator.ws(anywhere, other, crossover)
 
-    def _learn(self, who: str, loss: Tensor) -> None:
+    def _anchored(self, loss: Tensor, fake: Tensor, real: Tensor) -> Tensor:
+        """The loss, and how far small versions of the pictures near known latents are from the pictures themselves.
+
+        It keeps colours and forms where they are while the critic is still a bad teacher, and no picture of the set is
+        forgotten, as a generator does that collapses.
+        """
+        small = (F.adaptive_avg_pool2d(pictures[::ANCHORED], ANCHOR_PX) for pictures in (fake, real))
+        return loss + ANCHOR * (next(small) - next(small)).abs().mean()
+
+    @contextmanager
+    def _critic_held(self) -> Iterator[None]:
+        """For as long as this holds, gradients pass through the critic and do not reach it."""
+        for parameter in self._learning:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in self._learning:
+                parameter.requires_grad_(True)
+
+    def _learn(self, who: str, loss: Tensor) -> Tensor:
+        """A step of an optimiser; the loss."""
         optimiser = self._optimisers[who]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.crew.average(p.grad for group in optimiser.param_groups for p in group["params"])
         optimiser.step()
+        return loss.detach()
 
-    def _log(self, loss: Tensor, critic_loss: Tensor, of_real: Tensor, of_fake: Tensor) -> dict[str, float]:
-        numbers = torch.stack([loss, critic_loss, of_real.mean(), of_fake.mean(), of_real.sign().mean()]).detach()
-        self.crew.average([numbers])
-        return dict(zip(("generator", "critic", "real", "fake", "sure"), numbers.tolist(), strict=True))
+    def _judged(self, of_real: Tensor, of_fake: Tensor) -> dict[str, Tensor]:
+        """What the critic thinks on average, and how much more often it takes real pictures for real than not, -1..1."""
+        of_real, of_fake = of_real.detach(), of_fake.detach()
+        return {"real": of_real.mean(), "fake": of_fake.mean(), "sure": of_real.sign().mean()}
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -267,9 +291,8 @@ class Teacher:
     def save(self, path: Path) -> None:
         """Write everything that a run needs to go on. Raises OSError."""
         numbers = {"step": self.step_number, "probability": self.probability}
-        partial = path.with_name(path.name + ".part")
-        save_file(self.state(), partial, metadata={"training": json.dumps(numbers)})
-        partial.replace(path)
+        # As bytes first: the library tells of a full disk in an exception of its own.
+        write(path, safetensors.torch.save(self.state(), metadata={"training": json.dumps(numbers)}))
 
     @torch.no_grad()
     def load(self, path: Path) -> None:

@@ -1,0 +1,614 @@
+"""Measuring a species against the pictures that it was trained on, and against those that it never saw.
+
+Reads a species and a prepared set, draws, and writes a folder: `report.json`, the contact sheets `neighbours.png`,
+`samples-0.7.png` and `samples-1.0.png`, and `walk.png`. What is measured stands in `measures.py`. Next to each figure
+stands the floor: the same figure of the held-out pictures, the best that a species can reach; and, for distances, that of
+the held-out pictures blurred, so that one sees how much a number is.
+
+Half of the pictures, real and drawn alike, are mirrored by a coin first: species are mostly trained on mirrored pictures
+too, and are not to be blamed for it.
+
+Thread: main. On the processor.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from PIL import ImageFilter
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import nn
+
+from performer import __version__
+from performer.flow import F32, F64, NOISE_MAPS, U8
+from performer.generators import checkpoint as species
+from performer.generators import family
+from performer.generators.checkpoint import Checkpoint
+from performer.generators.mapping import Mapping
+from performer.generators.network import rgba
+from performer.refusal import Refused
+from performer.training import lite0, measures, pictures
+from performer.training.sheet import png, sheet, write
+
+VERSION = 1  # of the measures: figures of different versions are not to be compared
+
+LEAST_PICTURES = 16
+MATCHED = 400  # pictures on each side of what depends on their number, at most ...
+MATCHED_BYTES = 256 << 20  # ... and of how much memory
+BATCH_PIXELS = 1 << 20  # that are drawn at once
+MOST_BATCH = 16
+
+ANIMALS, WALKS_FROM, WALKS_TO = range(3)  # streams of a seed
+WALKS = 3
+WALK_PSI = 0.7
+WALK_STEP_RAD = np.pi / 2 / 480  # slow: at 40 frames a second 12 s from one animal to the next
+SAMPLE_PSIS = (0.7, 1.0)
+
+SHEET_PX, GAP_PX = 128, 4
+BAND_GAP_PX = 24
+SAMPLE_SIDE = 6  # samples in a row, and rows
+NEIGHBOUR_COLUMNS, NEIGHBOUR_BANDS = 8, 3
+WALK_STOPS = 12
+LEAST_FRAMES = 3
+GROUND = (255, 255, 255)
+NAME_WIDTH = 28  # letters
+
+HEADINGS = {
+    "distance": "How far from the real pictures (0 would be the same)",
+    "variety": "How many different pictures there are (1: as among real ones)",
+    "copies": "Whether it copies what it learnt from (1: no nearer to it than unseen pictures)",
+    "walk": "How it moves on a slow walk",
+}
+VARIETY = {
+    "spread": "difference of any two",
+    "kinship": "difference of the most alike",
+    "density": "among real ones (density)",
+    "coverage": "kinds covered (coverage)",
+}
+COPIES = {"ratio": "distance to the nearest", "near": "part that is very near"}
+WALK = {
+    "change": "change in a frame",
+    "jump": "largest change by the median",
+    "jerk": "change of the change",
+    "reversal": "part that is taken back",
+    "memory": "likeness of two changes",
+}
+# What a value below the number means. Of a distance: of the way from unseen pictures (0) to slightly blurred ones (1).
+GRADES = {
+    "distance": (
+        (0.15, "as near as unseen ones"),
+        (1, "nearer than blurred ones"),
+        (4, "beyond blurred ones"),
+        (np.inf, "far from real ones"),
+    ),
+    "variety.spread": (
+        (0.6, "collapsed: they hardly differ"),
+        (0.85, "they differ less than real ones"),
+        (1.2, "they differ as real ones do"),
+        (np.inf, "wild: some are like no real one"),
+    ),
+    "variety.kinship": (
+        (0.4, "collapsed: the same come again"),
+        (0.7, "many are alike"),
+        (np.inf, "the same do not come again"),
+    ),
+    "variety.density": (
+        (0.3, "most are like no real one"),
+        (0.7, "many are like no real one"),
+        (np.inf, "they lie where real ones lie"),
+    ),
+    "variety.coverage": (
+        (0.5, "most kinds are missing"),
+        (0.85, "some kinds are missing"),
+        (np.inf, "nearly every kind is there"),
+    ),
+    "copies.ratio": (
+        (0.4, "copies: see neighbours.png"),
+        (0.75, "leans on them: neighbours.png"),
+        (np.inf, "does not copy"),
+    ),
+    "copies.near": ((0.1, "few"), (np.inf, "some are copied: neighbours.png")),
+    "walk.change": ((0.02, "stands still"), (np.inf, "in steps of a byte")),
+    "walk.jump": ((2.5, "even"), (5, "uneven"), (np.inf, "jumps")),
+    "walk.jerk": ((0.3, "glides"), (1, "restless"), (np.inf, "shakes")),
+    "walk.reversal": ((0.05, "does not flicker"), (0.2, "flickers a little"), (np.inf, "flickers")),
+    "walk.memory": ((0.3, "trembles"), (0.8, "flows unevenly"), (np.inf, "flows")),
+    "walk.length": ((np.inf, "lower is smoother; 1 would be straight"),),
+}
+AS_FAR = 1.25  # times the distance of unseen pictures: no further
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureOptions:
+    """What the command line may say of measuring."""
+
+    species: Path
+    folder: Path  # a prepared set
+    out: Path | None = None  # the species' name and -measures, in the current folder
+    pictures: int = 1000  # to draw, and real ones to look at; LEAST_PICTURES or more
+    frames: int = 120  # of each walk; LEAST_FRAMES or more
+    seed: int = 0
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the report."""
+
+    id: str
+    name: str
+    value: float
+    words: str  # what it means, for whoever does not know the number
+    deviation: float | None = None  # over subsets
+    floor: float | None = None  # of held-out pictures in place of drawn ones
+    blurred: float | None = None  # of held-out pictures, blurred a little
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """`report.json`."""
+
+    measures: int
+    made_with: str
+    species: str
+    species_sha256: str
+    set: str
+    size_px: int
+    psi: float  # of all that is measured, but for the walks
+    walk_psi: float
+    seed: int
+    drawn: int
+    real: int  # pictures that were learnt from; copies are looked for among all of them
+    held_out: int
+    matched: int  # of each, for figures that depend on the number
+    frames: int
+    notes: list[str]
+    figures: list[Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What measures need of a number of pictures."""
+
+    first: U8  # [n, S, S, 3], as many as are compared picture by picture
+    blocks: measures.Blocks
+    thumbs: F32  # [N, T, T, 3], of all
+    standard: F64 | None  # [n, 1280], what Lite0 sees of the first MATCHED or so: it takes most of the time
+
+
+def measure(options: MeasureOptions, *, announce: Callable[[str], None], console: Console) -> Path:
+    """Measure, write the report and the sheets, print the table to `console`; the folder of it all.
+
+    The same species, set, numbers and seed give the same figures on one machine.
+
+    Raises:
+        Refused: no such species or set, a set of too few or unequal pictures, too few to draw, `out` is there already.
+    """
+    out = options.out or Path(f"{options.species.stem}-measures")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Refused(f"--out {out}: is there already, and nothing is overwritten; choose another folder with --out")
+    files, unseen_files, size_px, notes = _set(options.folder)
+    painter = Painter(species.load(options.species), size_px=size_px, seed=options.seed)
+    eyes, missing = _standard()
+    notes += missing
+    for note in notes:
+        announce(f"note     {note}")
+
+    rest = len(files) - min(len(files), options.pictures)
+    matched = min(len(files), options.pictures, len(unseen_files) or MATCHED, MATCHED)
+    matched = max(LEAST_PICTURES, min(matched, MATCHED_BYTES // (3 * size_px**2)))
+    announce(
+        f"looking at {len(files):,} pictures of the set" + (f", {len(unseen_files):,} held out" if unseen_files else "")
+    )
+    # The order of the files is that of their names, in which what is alike often stands together.
+    random.Random(0).shuffle(files)
+    real = _look(_read(files, size_px), measured=len(files) - rest, kept=matched, eyes=eyes)
+    unseen = _look(_read(unseen_files, size_px), kept=matched, eyes=eyes) if unseen_files else None
+    blurred = _look(map(_blurred, _read(unseen_files, size_px)), kept=matched, eyes=eyes) if unseen_files else None
+    announce(f"drawing {options.pictures:,} pictures")
+    drawn = _look(painter.pictures(range(options.pictures), psi=1.0), kept=matched, eyes=eyes)
+    announce("comparing")
+    eye = measures.Eye.of(real.blocks)
+    figures = _distances(real, drawn, unseen, blurred, eye=eye, matched=matched)
+    nearest, distances = measures.nearest(drawn.thumbs, real.thumbs)
+    figures += _variety(eye.seen(real.blocks), drawn, unseen, eye=eye, matched=matched)
+    if unseen is not None:
+        figures += _copies(distances, measures.nearest(unseen.thumbs, real.thumbs)[1])
+    announce(f"walking {WALKS} times {options.frames} frames")
+    walked, stops = _walks(painter, eye, frames=options.frames, apart=measures.mean_distance(eye.seen(real.blocks)))
+    figures += walked
+
+    checkpoint = painter.checkpoint
+    report = Report(
+        measures=VERSION,
+        made_with=f"performer {__version__}",
+        species=checkpoint.provenance.name,
+        species_sha256=checkpoint.content_hash,
+        set=str(options.folder),
+        size_px=size_px,
+        psi=1.0,
+        walk_psi=WALK_PSI,
+        seed=options.seed,
+        drawn=options.pictures,
+        real=len(files),
+        held_out=len(unseen_files),
+        matched=matched,
+        frames=options.frames,
+        notes=notes,
+        figures=figures,
+    )
+    closest = np.argsort(distances, kind="stable")[: NEIGHBOUR_COLUMNS * NEIGHBOUR_BANDS]
+    neighbours = [files[nearest[number]] for number in closest]
+    sheets = {
+        "neighbours.png": _neighbours(painter.pictures(closest.tolist(), psi=1.0), _read(neighbours, size_px)),
+        "walk.png": sheet(stops, columns=WALK_STOPS, px=min(size_px, SHEET_PX), gap_px=GAP_PX, ground=GROUND),
+    }
+    shown = list(_read(files[: SAMPLE_SIDE**2], size_px))
+    for psi in SAMPLE_PSIS:
+        sheets[f"samples-{psi}.png"] = _samples(painter.pictures(range(SAMPLE_SIDE**2), psi=psi), shown)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, picture in sheets.items():
+            write(out / name, png(picture))
+        write(out / "report.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    except OSError as error:
+        raise Refused(f"--out {out}: cannot be written ({error.strerror or error})") from None
+    console.print(_tables(report))
+    announce(f"measures {out}: report.json, {', '.join(sorted(sheets))}")
+    return out
+
+
+# The set.
+
+
+def _set(folder: Path) -> tuple[list[Path], list[Path], int, list[str]]:
+    """(pictures to learn from, held-out ones, their side in px, what is to be noted). Raises Refused."""
+    if not folder.is_dir():
+        raise Refused(f"{folder}: no such folder; expected a prepared set (performer dataset FOLDER makes one)")
+    files = pictures.files_of(folder)
+    unseen = pictures.files_of(folder, pictures.HELD_OUT)
+    if len(files) < LEAST_PICTURES:
+        raise Refused(
+            f"{folder / pictures.TRAINING}: {len(files)} pictures; expected {LEAST_PICTURES} or more; "
+            "add some and prepare the set again"
+        )
+    sizes = {file: _size_px(file) for file in files + unseen}
+    size_px = sizes[files[0]][0]
+    for file, (width, height) in sizes.items():
+        if (width, height) != (size_px, size_px):
+            raise Refused(
+                f"{file}: {width}x{height} px; expected {size_px}x{size_px} like {files[0].name}; prepare the set again"
+            )
+    notes = []
+    if not unseen:
+        notes = ["the set holds no picture out: there is no floor to compare with, and copies cannot be told"]
+    elif len(unseen) < LEAST_PICTURES:
+        notes = [f"only {len(unseen)} pictures are held out, {LEAST_PICTURES} are needed: measured without a floor"]
+        unseen = []
+    return files, unseen, size_px, notes
+
+
+def _size_px(file: Path) -> tuple[int, int]:
+    try:
+        with Pillow.open(file) as image:
+            return image.size
+    except OSError as error:
+        raise Refused(f"{file}: cannot be read ({error}); delete it, or prepare the set again") from None
+
+
+def _read(files: Iterable[Path], size_px: int) -> Iterator[U8]:
+    return (pictures.read(file, size_px) for file in files)
+
+
+def _blurred(picture: U8) -> U8:
+    """By a 128th of its side, in deviations: what an eye just begins to mind."""
+    soft = Pillow.fromarray(picture).filter(ImageFilter.GaussianBlur(picture.shape[0] / 128))
+    return np.asarray(soft)
+
+
+# Looking.
+
+
+def _standard() -> tuple[lite0.Lite0 | None, list[str]]:
+    """(Lite0, nothing) or (None, why not)."""
+    try:
+        return lite0.load(), []
+    except Refused as refused:
+        return None, [f"KID and FID on a trained network are left out: {refused}"]
+
+
+def _look(
+    shown: Iterable[U8],  # [S, S, 3] each
+    *,
+    kept: int,
+    eyes: lite0.Lite0 | None,
+    measured: int | None = None,  # only so many go beyond a thumbnail; all by default
+) -> Looks:
+    """Look at pictures a few at a time, so that they need not all be in memory."""
+    blocks: list[measures.Blocks] = []
+    first: list[U8] = []
+    thumbs: list[F32] = []
+    standard: list[np.ndarray] = []
+    count = 0
+    for batch in _batches(shown, MOST_BATCH):
+        thumbs.append(measures.thumbs(batch))
+        wanted = len(batch) if measured is None else max(0, min(len(batch), measured - count))
+        mirrored = _tossed(batch[:wanted], count)
+        first += list(mirrored[: max(0, kept - count)])
+        count += len(batch)
+        if not wanted:
+            continue
+        blocks.append(measures.features(mirrored))
+        if eyes is not None and len(standard) * MOST_BATCH < MATCHED:
+            with torch.inference_mode():
+                planes = torch.from_numpy(mirrored).permute(0, 3, 1, 2).float() / 127.5 - 1
+                standard.append(eyes.pooled(planes).double().numpy())
+    return Looks(
+        first=np.stack(first),
+        blocks=tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True)),
+        thumbs=np.concatenate(thumbs),
+        standard=np.concatenate(standard) if standard else None,
+    )
+
+
+def _batches(shown: Iterable[U8], size: int) -> Iterator[U8]:
+    batch: list[U8] = []
+    for picture in shown:
+        batch.append(picture)
+        if len(batch) == size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def _tossed(batch: U8, first: int) -> U8:
+    """Each picture mirrored or not, by a coin of its number."""
+    coins = [np.random.Philox(key=first + number).random_raw() & 1 for number in range(len(batch))]
+    return np.stack([one[:, ::-1] if coin else one for one, coin in zip(batch, coins, strict=True)]) if coins else batch
+
+
+# Drawing.
+
+
+class Painter:
+    """A species that draws numbered animals, at the size of the set."""
+
+    def __init__(self, checkpoint: Checkpoint, *, size_px: int, seed: int) -> None:
+        """Raises Refused."""
+        sizes = checkpoint.sizes
+        if sizes.width_px != sizes.height_px:
+            raise Refused(
+                f"{checkpoint.path}: draws {sizes.width_px}x{sizes.height_px} px; expected squares, like those of the set"
+            )
+        self.checkpoint = checkpoint
+        self._network: nn.Module = family.build(checkpoint).eval()
+        self._size_px, self._seed = size_px, seed
+        self._mappings: dict[int, Mapping] = {}
+        self._noise = torch.eye(1, NOISE_MAPS).repeat(sizes.noise_layers, 1)
+        self._more = {"transform": torch.eye(3)} if getattr(self._network, "takes_transform", False) else {}
+
+    def z(self, stream: int, number: int) -> F32:  # [z_dim]
+        """Standard normal, by its number alone."""
+        key = np.array([self._seed, stream << 48 | number], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key)).standard_normal(self.checkpoint.sizes.z_dim, np.float32)
+
+    def pictures(self, numbers: Sequence[int], *, psi: float) -> Iterator[U8]:  # [S, S, 3]
+        """The animals of these numbers, in bytes; the classes take turns where there are any."""
+        labels = self.checkpoint.sizes.labels
+        zs = [self.z(ANIMALS, number) for number in numbers]
+        for picture in self._drawn(zs, [labels[number % len(labels)] for number in numbers], psi=psi):
+            # As PictureNetwork rounds; at another size as an artist would scale it, from bytes.
+            rounded = (picture * np.float32(127.5) + np.float32(128)).clip(0, 255).astype(np.uint8)
+            if rounded.shape[0] != self._size_px:
+                image = Pillow.fromarray(rounded).resize((self._size_px, self._size_px), Pillow.Resampling.LANCZOS)
+                rounded = np.asarray(image)
+            yield rounded
+
+    def frames(self, zs: Sequence[F32], *, psi: float) -> Iterator[F32]:  # [S, S, 3], 0..255
+        """The pictures of latents, before they become bytes."""
+        for picture in self._drawn(zs, [0] * len(zs), psi=psi):
+            exact = (picture * np.float32(127.5) + np.float32(127.5)).clip(0, 255)
+            yield exact if exact.shape[0] == self._size_px else _resized(exact, self._size_px)
+
+    def _drawn(self, zs: Sequence[F32], labels: Sequence[int], *, psi: float) -> Iterator[F32]:  # [R, R, 3]
+        size = max(1, min(MOST_BATCH, BATCH_PIXELS // self.checkpoint.sizes.resolution**2))
+        for first in range(0, len(zs), size):
+            part = zip(zs[first : first + size], labels[first : first + size], strict=True)
+            ws = np.stack([self._ws(z, label, psi) for z, label in part])
+            with torch.inference_mode():
+                signal = rgba(self._network, torch.from_numpy(ws), self._noise, self._more)
+            yield from signal[..., :3].float().numpy()
+
+    def _ws(self, z: F32, label: int, psi: float) -> F32:  # [num_ws, w_dim]
+        mapping = self._mappings.get(label)
+        if mapping is None:
+            mapping = self._mappings[label] = Mapping(self.checkpoint, label=label)
+        return mapping.ws_from_w(mapping.w_from_z(z), psi=psi)
+
+
+def _resized(picture: F32, size_px: int) -> F32:
+    planes = [Pillow.fromarray(np.ascontiguousarray(picture[..., channel])) for channel in range(3)]
+    return np.stack(
+        [np.asarray(plane.resize((size_px, size_px), Pillow.Resampling.LANCZOS)) for plane in planes], axis=-1
+    )
+
+
+# Figures.
+
+
+def _distances(
+    real: Looks, drawn: Looks, unseen: Looks | None, blurred: Looks | None, *, eye: measures.Eye, matched: int
+) -> list[Figure]:
+    """How far the drawn pictures are from the real ones, in three ways."""
+    others = [drawn] if unseen is None or blurred is None else [drawn, unseen, blurred]
+    ours = eye.seen(real.blocks)
+    seen = [measures.kernel_distance(ours, eye.seen(each.blocks)) for each in others]
+    patches = [measures.sliced_wasserstein(real.first, each.first) for each in others]
+    figures = [
+        _distance("distance.kid", "the whole look (KID)", [each.mean for each in seen], seen[0].deviation),
+        _distance("distance.swd", "patches (SWD)", [float(np.mean(list(each.values()))) for each in patches]),
+    ]
+    for px in patches[0]:
+        figures.append(_detail(f"distance.swd.{px}", f"  details at {px} px", [each[px] for each in patches]))
+    if real.standard is not None:
+        standards = [each.standard for each in others if each.standard is not None]
+        kids = [measures.kernel_distance(real.standard, each) for each in standards]
+        fids = [measures.frechet_distance(real.standard[:matched], each[:matched]) for each in standards]
+        figures.append(_distance("distance.kid.lite0", "things (KID)", [each.mean for each in kids], kids[0].deviation))
+        figures.append(_distance("distance.fid.lite0", "things (FID)", fids))
+    return figures
+
+
+def _distance(figure_id: str, name: str, values: list[float], deviation: float | None = None) -> Figure:
+    """A distance of drawn pictures, and, where there are any, of unseen and of blurred ones."""
+    if len(values) == 1:
+        words = "lower is better"
+        return Figure(id=figure_id, name=name, value=values[0], deviation=deviation, words=words)
+    value, floor, blurred = values
+    words = "lower is better"  # where so few are held out that blurring them does not count
+    if blurred > floor:
+        words = _graded("distance", (value - floor) / (blurred - floor))
+    return Figure(id=figure_id, name=name, value=value, deviation=deviation, floor=floor, blurred=blurred, words=words)
+
+
+def _detail(figure_id: str, name: str, values: list[float]) -> Figure:
+    """A distance of one level: what blurred pictures have in the fine ones they have not in the coarse ones."""
+    if len(values) == 1:
+        return _distance(figure_id, name, values)
+    value, floor, blurred = values
+    times = value / max(floor, 1e-9)
+    words = "as near as unseen ones" if times <= AS_FAR else f"{times:.1f} times unseen ones"
+    return Figure(id=figure_id, name=name, value=value, floor=floor, blurred=blurred, words=words)
+
+
+def _variety(ours: F64, drawn: Looks, unseen: Looks | None, *, eye: measures.Eye, matched: int) -> list[Figure]:
+    here, there = (
+        None if each is None else measures.variety(ours[:matched], eye.seen(each.blocks)[:matched])
+        for each in (drawn, unseen)
+    )
+    assert here is not None
+    found = []
+    for key, name in VARIETY.items():
+        value, floor = getattr(here, key), None if there is None else getattr(there, key)
+        # A few hundred unseen pictures do not cover everything either.
+        words = _graded(f"variety.{key}", value / floor if key == "coverage" and floor else value)
+        found.append(Figure(id=f"variety.{key}", name=name, value=value, floor=floor, words=words))
+    return found
+
+
+def _copies(drawn: F32, unseen: F32) -> list[Figure]:
+    found = measures.copies(drawn, unseen)
+    floors = {"ratio": 1.0, "near": measures.NEAR}
+    return [_figure("copies", key, name, getattr(found, key), floors[key]) for key, name in COPIES.items()]
+
+
+def _walks(painter: Painter, eye: measures.Eye, *, frames: int, apart: float) -> tuple[list[Figure], list[U8]]:
+    """(figures, WALK_STOPS pictures of each walk, all the way to the next animal)."""
+    stops: list[U8] = []
+    seen: list[F64] = []
+
+    def walks() -> Iterator[F32]:
+        for number in range(WALKS):
+            start, end = painter.z(WALKS_FROM, number), painter.z(WALKS_TO, number)
+            # At a right angle and as long: on a great circle every z is as likely as the ends.
+            end = end - start * (end @ start) / (start @ start)
+            end = end * np.linalg.norm(start) / np.linalg.norm(end)
+
+            def z(angle: float, start: np.ndarray = start, end: np.ndarray = end) -> F32:
+                return np.asarray(np.cos(angle) * start + np.sin(angle) * end, np.float32)
+
+            at = [z(angle) for angle in np.linspace(0, np.pi / 2, WALK_STOPS)]
+            stops.extend((frame + 0.5).astype(np.uint8) for frame in painter.frames(at, psi=WALK_PSI))
+            walk = np.stack(list(painter.frames([z(frame * WALK_STEP_RAD) for frame in range(frames)], psi=WALK_PSI)))
+            seen.append(eye.seen(measures.features(walk)))
+            yield walk
+
+    found = measures.steadiness(walks())
+    figures = [_figure("walk", key, name, getattr(found, key)) for key, name in WALK.items()]
+    length = measures.path_length(seen, step_rad=WALK_STEP_RAD, apart=apart)
+    return [*figures, _figure("walk", "length", "perceptual path length", length)], stops
+
+
+def _figure(group: str, key: str, name: str, value: float, floor: float | None = None) -> Figure:
+    figure_id = f"{group}.{key}"
+    return Figure(id=figure_id, name=name, value=value, floor=floor, words=_graded(figure_id, value))
+
+
+def _graded(figure_id: str, value: float) -> str:
+    """The words of the first grade that `value` lies below."""
+    return next(words for below, words in GRADES[figure_id] if value < below)
+
+
+# What is shown.
+
+
+def _neighbours(drawn: Iterable[U8], real: Iterable[U8]) -> U8:
+    """Bands of drawn pictures, the nearest real one below each; the most alike first."""
+    above, below = list(drawn), list(real)
+    bands = []
+    for first in range(0, len(above), NEIGHBOUR_COLUMNS):
+        pair = above[first : first + NEIGHBOUR_COLUMNS], below[first : first + NEIGHBOUR_COLUMNS]
+        rows = [_row(row) for row in pair]
+        bands += [np.concatenate((rows[0], _empty(GAP_PX, rows[0].shape[1]), rows[1]))]
+        bands += [_empty(BAND_GAP_PX, rows[0].shape[1])]
+    return np.concatenate(bands[:-1])
+
+
+def _row(shown: list[U8]) -> U8:
+    px = min(shown[0].shape[0], SHEET_PX)
+    return sheet(shown, columns=NEIGHBOUR_COLUMNS, px=px, gap_px=GAP_PX, ground=GROUND)
+
+
+def _samples(drawn: Iterable[U8], real: Sequence[U8]) -> U8:
+    """Drawn pictures on the left, real ones on the right."""
+    sides = []
+    for side in (list(drawn), list(real)):
+        px = min(side[0].shape[0], SHEET_PX)
+        sides.append(sheet(side, columns=SAMPLE_SIDE, px=px, gap_px=GAP_PX, ground=GROUND))
+    height = max(side.shape[0] for side in sides)
+    sides = [np.concatenate((side, _empty(height - side.shape[0], side.shape[1]))) for side in sides]
+    return np.concatenate((sides[0], _empty(height, BAND_GAP_PX), sides[1]), axis=1)
+
+
+def _empty(height_px: int, width_px: int) -> U8:
+    return np.broadcast_to(np.array(GROUND, np.uint8), (height_px, width_px, 3))
+
+
+def _tables(report: Report) -> Group:
+    """What the terminal shows: a table for each group; 80 letters wide at most."""
+    parts: list[RenderableType] = [
+        Text(
+            f"{report.species}: {report.drawn:,} pictures drawn at truncation {report.psi:g}, "
+            f"{report.real:,} real ones, {report.size_px} px",
+            style="bold",
+        )
+    ]
+    for group, heading in HEADINGS.items():
+        figures = [figure for figure in report.figures if figure.id.startswith(f"{group}.")]
+        if not figures:
+            continue
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("", width=NAME_WIDTH)
+        columns = [("drawn", "value"), ("held out", "floor"), ("blurred", "blurred")]
+        columns = [
+            (title, key) for title, key in columns if any(getattr(figure, key) is not None for figure in figures)
+        ]
+        for title, _ in columns:
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("")
+        for figure in figures:
+            table.add_row(figure.name, *(_short(getattr(figure, key)) for _, key in columns), figure.words)
+        parts += [Text(), Text(heading, style="bold"), table]
+    return Group(*parts)
+
+
+def _short(value: float | None) -> str:
+    """Three digits that count, as a person reads them."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
