@@ -146,7 +146,7 @@ class _Run:
             trained=True,
             seed=self.plan.method.seed,
         )
-        _settle_memory()
+        settle_memory()
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self.teacher = Teacher(start, self.plan.method, device=self.device, crew=crew)
@@ -196,7 +196,7 @@ class _Run:
             shown=shown,
             # The published rule of thumb: Karras et al., "Training GANs with Limited Data" (2020), appendix C.
             gamma=options.gamma if options.gamma is not None else 2e-4 * size_px**2 / batch,
-            precision=options.precision or _best_precision(self.device),
+            precision=options.precision or best_precision(self.device),
             mirror=options.mirror,
             seed=options.seed,
         )
@@ -455,7 +455,7 @@ def _figures(seen: int, images: int, line: dict[str, float]) -> str:
     return f"{seen / 1000:.1f} of {images / 1000:.0f} thousand pictures, {line['images_per_s']:.1f} a second, {others}"
 
 
-def _best_precision(device: str) -> str:
+def best_precision(device: str) -> str:
     """bfloat16 where the machine computes in it, single elsewhere: older cards and processors only imitate it."""
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "single"
@@ -469,7 +469,7 @@ def _processor() -> str:
         return ""
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Keep what was freed, on Linux: without it two fifths of the time on a processor goes into fetching memory anew."""
     try:
         settle = ctypes.CDLL("libc.so.6").mallopt

@@ -43,8 +43,8 @@ SOFTENING = 0.1
 STILL_FEATURE = 2e-3  # a kind of feature that varies less than this does not vary: half a step of a byte
 
 NEIGHBOURS = 5  # k of density and coverage: Naeem et al. (2020), section 3.2
-THUMB_PX = 32
-SHIFT_PX = 2  # of a thumbnail: a sixteenth of the picture
+THUMB_PX = 24
+SHIFT_PX = 1  # of a thumbnail: a 24th of the picture
 NEAR = 0.05  # the part of unseen pictures that counts as near
 
 
@@ -328,7 +328,8 @@ def frechet_distance(
     means = x.mean(axis=0), y.mean(axis=0)
     # A = X'X for the scaled offsets X; R of X = QR keeps that, and is no larger than it must be.
     ours, theirs = (
-        np.linalg.qr((each - mean) / np.sqrt(len(each) - 1), mode="r") for each, mean in zip((x, y), means, strict=True)
+        np.asarray(np.linalg.qr((each - mean) / np.sqrt(len(each) - 1), mode="r"))
+        for each, mean in zip((x, y), means, strict=True)
     )
     # tr (A B)^½ is the sum of the singular values of X Y': no root of a matrix, which rounding can make complex.
     shared = np.linalg.svd(ours @ theirs.T, compute_uv=False).sum()
@@ -396,7 +397,7 @@ def _distances(x: F64, y: F64) -> F64:  # [N, D], [M, D] -> [N, M]
 
 
 def thumbs(pictures: Pictures) -> F32:  # [N, T, T, 3], 0..255
-    """Small and soft pictures, 32 px a side at most, in which a copy is found though it is not the same to the pixel."""
+    """Small and soft pictures, 24 px a side at most, in which a copy is found though it is not the same to the pixel."""
     found = []
     for share in _shares(pictures):
         planes = share.astype(np.float32).transpose(0, 3, 1, 2)
@@ -404,7 +405,7 @@ def thumbs(pictures: Pictures) -> F32:  # [N, T, T, 3], 0..255
             planes = halved(planes)
         if max(planes.shape[-2:]) > THUMB_PX:
             planes = _pooled(planes, THUMB_PX).reshape(*planes.shape[:2], THUMB_PX, THUMB_PX)
-        found.append(_softened(planes).transpose(0, 2, 3, 1))
+        found.append(_softened(_softened(planes)).transpose(0, 2, 3, 1))
     return np.concatenate(found)
 
 
@@ -421,7 +422,7 @@ def nearest(
 ) -> tuple[I64, F32]:
     """Of each picture the one that is most like it: (its number [N], how far it is [N], RMS in steps of a byte).
 
-    A picture may be mirrored and moved by up to a sixteenth of its side without becoming another.
+    A picture may be mirrored and moved by up to a 24th of its side without becoming another.
     """
     flat = among.reshape(len(among), -1)
     lengths = (flat**2).sum(axis=1, dtype=np.float64).astype(np.float32)
@@ -445,8 +446,8 @@ def _versions(pictures: F32) -> Iterator[F32]:  # [N, T * T * 3]
     size_px = pictures.shape[1]
     for mirrored in (pictures, pictures[:, :, ::-1]):
         padded = np.pad(mirrored, [(0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)], mode="edge")
-        for top in range(0, 2 * SHIFT_PX + 1, SHIFT_PX):
-            for left in range(0, 2 * SHIFT_PX + 1, SHIFT_PX):
+        for top in range(2 * SHIFT_PX + 1):
+            for left in range(2 * SHIFT_PX + 1):
                 yield padded[:, top : top + size_px, left : left + size_px].reshape(len(pictures), -1)
 
 

@@ -248,8 +248,9 @@ def measure(options: MeasureOptions, *, announce: Callable[[str], None], console
         "walk.png": sheet(stops, columns=WALK_STOPS, px=min(size_px, SHEET_PX), gap_px=GAP_PX, ground=GROUND),
     }
     shown = list(_read(files[: SAMPLE_SIDE**2], size_px))
+    samples = range(min(SAMPLE_SIDE**2, options.pictures))
     for psi in SAMPLE_PSIS:
-        sheets[f"samples-{psi}.png"] = _samples(painter.pictures(range(SAMPLE_SIDE**2), psi=psi), shown)
+        sheets[f"samples-{psi}.png"] = _samples(painter.pictures(samples, psi=psi), shown)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, picture in sheets.items():
