@@ -9,7 +9,7 @@ TEST_PACKAGES := xvfb xdotool pulseaudio pulseaudio-utils libasound2-plugins
 # TensorRT, 100 MB, is of use with an NVIDIA driver alone.
 EXTRA := $(if $(or $(shell command -v nvidia-smi),$(wildcard /proc/driver/nvidia/version)),[tensorrt])
 
-.PHONY: show test venv venv-test system-show system-test lint types wheel-test clean
+.PHONY: show test training venv venv-test system-show system-test lint types wheel-test clean
 
 show: venv
 	$(BIN)/performer play $(ARGS)
@@ -17,6 +17,8 @@ show: venv
 test: venv-test lint
 	$(BIN)/python -m pytest $(ARGS)
 	$(MAKE) wheel-test
+
+training: venv $(VENV)/.installed-training
 
 venv: $(VENV)/.installed
 
@@ -27,6 +29,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | system-show
 	  { echo "performer needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt -e '.$(EXTRA)'
+	@touch $@
+
+$(VENV)/.installed-training: $(VENV)/.installed
+	$(BIN)/python -m pip install -c constraints.txt -e '.[train]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -30,17 +30,17 @@ class Ended(Exception):
 
 
 class Cast:
-    """The engines of a show: of the species, of a partner that is no sibling, and of the species at half its size.
+    """The engines of a show: of the species with its siblings, of a partner that is none, and of the species at half its size.
 
     Raises EngineError where the engine that was asked for cannot run here.
     """
 
     def __init__(self, setlist: Setlist, *, clock: SystemClock, notices: Notices, choice: str) -> None:
         self._host = partial(EngineHost, clock=clock, notices=notices)
-        self.host = self._host(setlist.checkpoint, sibling=None if setlist.stranger else setlist.partner, choice=choice)
+        self.host = self._host(setlist.checkpoint, siblings=setlist.siblings, choice=choice)
         self.over: EngineHost | None = None
-        if setlist.stranger and setlist.partner is not None:
-            self.over = self._host(setlist.partner, choice=choice)
+        if setlist.stranger:
+            self.over = self._host(setlist.partners[0], choice=choice)
         self.small: EngineHost | None = None
         self.card_fault = ""  # why pictures on the graphics card cannot stay there, where an engine draws them there
 
@@ -64,10 +64,10 @@ class Cast:
         frames = (self.host.measured_ms or 0.0) * fps / 1e3
         if not SMALL_FROM_FRAMES <= frames <= FAR_SLOTS:
             return
-        halves = [coarser(each) for each in (self.host.checkpoint, self.host.sibling) if each is not None]
-        if halves[0] is None or halves[0].sizes.resolution < LEAST_SMALL_PX:
+        halves = [half for each in (self.host.checkpoint, *self.host.siblings) if (half := coarser(each)) is not None]
+        if not halves or halves[0].sizes.resolution < LEAST_SMALL_PX:
             return
-        small = self._host(halves[0], sibling=halves[-1] if len(halves) > 1 else None, choice=self.host.name)
+        small = self._host(halves[0], siblings=halves[1:], choice=self.host.name)
         small.stays_on_card = self.host.stays_on_card
         small.activate(progress=progress)
         self.small = small

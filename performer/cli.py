@@ -138,9 +138,7 @@ class Check:
         path = setlists.locate(self.setlist)
         show = setlists.load(path)
         compiled = compile_shaders(show)
-        partner = (
-            f"partner {show.partner.provenance.name} ({how_they_meet(show)}), " if show.partner is not None else ""
-        )
+        partner = f"partner {how_they_meet(show)}, " if show.partners else ""
         _announce(
             f"{path}: good: {len(show.cues)} cues, species {show.checkpoint.provenance.name}, {partner}"
             f"{show.audio.name()}, {compiled}"

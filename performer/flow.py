@@ -118,6 +118,17 @@ STRAIGHT = frozen_array(np.tile(np.array([1, 0, 0, 0, 1, 0, 0], np.float32), (GR
 UNBLENDED = frozen_array(np.zeros(1, np.float32))  # whatever the number of rows
 
 
+def species_at(blend: F32, *, siblings: int) -> int | None:
+    """Which species of a chain all rows of `blend` stand at: 0 the first, `siblings` the last; None for between.
+
+    Compared as single precision has the place: a third is none, and three times it need not be one.
+    """
+    if not siblings:
+        return 0
+    nearest = round(float(blend[0]) * siblings)
+    return nearest if (blend == np.float32(nearest / siblings)).all() else None
+
+
 @dataclass(frozen=True, slots=True)
 class LatentFrame:
     """All that a generator needs for one image."""
@@ -126,7 +137,7 @@ class LatentFrame:
     noise: F32  # [noise_layers, 3], gains of each layer's noise maps; (1, 0, 0) as trained
     transform: F32 = field(default_factory=lambda: STILL)  # [3, 3], where a movable input is sampled
     bends: F32 = field(default_factory=lambda: STRAIGHT)  # [3 layer groups, 7], see `STRAIGHT`
-    blend: F32 = field(default_factory=lambda: UNBLENDED)  # [num_ws], how much of its partner each layer is, 0..1
+    blend: F32 = field(default_factory=lambda: UNBLENDED)  # [num_ws], how far each layer has become the last partner, 0..1
     partner: "LatentFrame | None" = None  # what a partner that is no sibling draws; None where it is not seen
 
     @property

@@ -119,7 +119,7 @@ def export_species(
     from performer.generators import export, network  # late: they need torch
 
     announce(f"exporting {checkpoint.provenance.name} in {'half' if half else 'single'} precision")
-    built = network.build(checkpoint, sibling, half=half)
+    built = network.build(checkpoint, () if sibling is None else (sibling,), half=half)
     graph = export.to_onnx(built)
     partial = out.with_name(out.name + ".part")
     try:

@@ -121,8 +121,8 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
     trained = "" if setlist.checkpoint.provenance.trained else ", untrained stand-in"
     sizes = setlist.checkpoint.sizes
     announce(f"species  {setlist.checkpoint.provenance.name} ({sizes.width_px}x{sizes.height_px} px{trained})")
-    if setlist.partner is not None:
-        announce(f"partner  {setlist.partner.provenance.name}: {how_they_meet(setlist)}")
+    if setlist.partners:
+        announce(f"partner  {how_they_meet(setlist)}")
     announce(f"engine   {cast.host.name}: {cast.host.why}")
     if cast.card_fault:
         announce(f"         pictures go through the host to the display: {cast.card_fault}")
@@ -137,10 +137,14 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
 
 
 def how_they_meet(setlist: setlists.Setlist) -> str:
-    """How a species becomes its partner, in words."""
+    """What a species becomes, and how, in words."""
+    first, *rest = [each.provenance.name for each in setlist.partners]
     if setlist.stranger:
-        return f"no sibling ({setlist.stranger}), so pictures fade over and nothing is crossbred"
-    return "a sibling, crossbred layer by layer"
+        return f"{first}: no sibling ({setlist.stranger}), so pictures fade over and nothing is crossbred"
+    if not rest:
+        return f"{first}: a sibling, crossbred layer by layer"
+    chain = ", then ".join((first, *rest))
+    return f"{setlist.checkpoint.provenance.name} becomes {chain}: siblings, crossbred layer by layer"
 
 
 def play(options: PlayOptions, *, announce: Callable[[str], None]) -> None:

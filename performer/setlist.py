@@ -91,7 +91,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     name: str
     species: str
     label: int = 0
-    partner: str = ""
+    partner: str | list[str] = ""
     notes: str = ""
     seed: int = 1
     audio: _AudioFile = msgspec.field(default_factory=_AudioFile)
@@ -111,8 +111,8 @@ class Setlist:
     name: str
     checkpoint: species.Checkpoint
     label: int  # the class that a conditional species draws
-    partner: species.Checkpoint | None  # what the species can become
-    stranger: str  # why the partner is no sibling and is faded to as a picture; empty where it is one
+    partners: tuple[species.Checkpoint, ...]  # what the species can become, one after the other
+    stranger: str  # why the only partner is no sibling and is faded to as a picture; empty where all are siblings
     audio: SourceSpec
     voices: tuple[VoiceSpec, ...]
     shaders: tuple[Path, ...]
@@ -120,19 +120,24 @@ class Setlist:
     cues: tuple[Cue, ...]
     osc: dict[str, str]  # foreign OSC addresses, and the parameters that they set
 
+    @property
+    def siblings(self) -> tuple[species.Checkpoint, ...]:
+        """The partners that the species is crossbred with, in their order."""
+        return () if self.stranger else self.partners
+
     def plan(self) -> Plan:
         """The choreography of this show."""
-        mapping = Mapping(self.checkpoint, label=self.label)
-        anatomy = replace(_anatomy(self.checkpoint, mapping), traits=self.checkpoint.trait_directions)
-        if self.partner is not None:
-            label = self.label if self.label in self.partner.sizes.labels else 0
-            other = Mapping(self.partner, label=label)
-            between = None if self.stranger else partial(mapping.w_between, other)
-            anatomy = replace(anatomy, partner=_anatomy(self.partner, other), w_between=between)
+        chain = (self.checkpoint, *self.partners)
+        mappings = [Mapping(each, label=self.label if self.label in each.sizes.labels else 0) for each in chain]
+        anatomies = [_anatomy(each, mapping) for each, mapping in zip(chain, mappings, strict=True)]
+        anatomy = anatomies.pop()
+        for at in reversed(range(len(anatomies))):
+            between = None if self.stranger else partial(mappings[at].w_between, mappings[at + 1])
+            anatomy = replace(anatomies[at], partner=anatomy, w_between=between)
         return Plan(
             table=self.table,
             cues=self.cues,
-            anatomy=anatomy,
+            anatomy=replace(anatomy, traits=self.checkpoint.trait_directions),
             voices=[voice.name for voice in self.voices],
             feature_names=feature_names(),
         )
@@ -190,9 +195,7 @@ def load(
         note("cue", "none; expected at least one [[cue]]")
 
     checkpoint = _species(path, "species", file.species, note, instead=species_name)
-    partner = None
-    if partner_name or file.partner:
-        partner = _species(path, "partner", file.partner, note, instead=partner_name)
+    partners, stranger = _partners(path, file.partner, checkpoint, note, instead=partner_name)
     label = file.label
     if checkpoint is not None and label not in checkpoint.sizes.labels:
         if species_name:  # the number was meant for the setlist's own species
@@ -251,8 +254,8 @@ def load(
         name=file.name,
         checkpoint=checkpoint,
         label=label,
-        partner=partner,
-        stranger="" if partner is None else species.stranger(checkpoint, partner),
+        partners=partners,
+        stranger=stranger,
         audio=source,
         voices=voices,
         shaders=shaders,
@@ -329,6 +332,21 @@ def _species(path: Path, key: str, name: str, note: Any, *, instead: str) -> spe
     except species.CheckpointError as error:
         note(key, str(error))
         return None
+
+
+def _partners(
+    path: Path, named: str | list[str], checkpoint: species.Checkpoint | None, note: Any, *, instead: str
+) -> tuple[tuple[species.Checkpoint, ...], str]:
+    """(the species that the first becomes, in order; why the only one is a stranger to it, empty where it is none)."""
+    alone = [instead or named] if isinstance(named, str) or instead else None
+    names = {"partner": name for name in alone if name} if alone else _numbered(named)
+    found, strangers = [], {}
+    for key, name in names.items():
+        partner = _species(path, key, name, note, instead=instead)
+        if partner is not None:
+            found.append(partner)
+            reason = species.stranger(checkpoint, partner) if checkpoint is not None else ""
+    return tuple(found), ""
 
 
 def _shaders(path: Path, names: list[str], note: Any) -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def folder() -> Path:
     return Path(os.environ.get("PERFORMER_CACHE") or platformdirs.user_cache_dir("performer", appauthor=False))
 
 
-def key_of(checkpoint: Checkpoint, *parts: str, sibling: Checkpoint | None = None) -> str:
-    """A name for what a species, or a pair of siblings, compiles to.
+def key_of(checkpoint: Checkpoint, *parts: str, siblings: Sequence[Checkpoint] = ()) -> str:
+    """A name for what a species, or a chain of siblings, compiles to.
 
     It changes with the weights, with our own code and with `parts`.
     """
@@ -34,7 +35,7 @@ def key_of(checkpoint: Checkpoint, *parts: str, sibling: Checkpoint | None = Non
         for file in sorted(resources.files(package).iterdir(), key=lambda entry: entry.name):
             if file.name.endswith(".py"):
                 digest.update(file.read_bytes())
-    for part in (sibling.content_hash if sibling is not None else "", *parts):
+    for part in ("\n".join(sibling.content_hash for sibling in siblings), *parts):
         digest.update(b"\0" + part.encode())
     return digest.hexdigest()[:32]
 

@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -55,16 +55,16 @@ class CudaGraphEngine(DeviceEngine):
     def fingerprint(cls) -> str:
         return f"torch {version('torch')} on {cuda.card()}"
 
-    def _prepare(self, checkpoint: Checkpoint, sibling: Checkpoint | None, *, progress: Progress) -> Launch:
+    def _prepare(self, checkpoint: Checkpoint, siblings: Sequence[Checkpoint], *, progress: Progress) -> Launch:
         progress("loading PyTorch")
         import torch
 
         from performer.generators import export, network
 
-        names = names_of(checkpoint, sibling)
+        names = names_of(checkpoint, *siblings)
         progress(f"building {names} in half precision")
         device = torch.device("cuda", cuda.DEVICE)
-        built = network.build(checkpoint, sibling, half=True).to(device)
+        built = network.build(checkpoint, siblings, half=True).to(device)
         module = export.folded(built)
         height_px, width_px = checkpoint.sizes.height_px, checkpoint.sizes.width_px
         inputs = [self._port(name) for name in built.inputs]
@@ -73,7 +73,7 @@ class CudaGraphEngine(DeviceEngine):
         def drawing(network: Callable[..., Any]) -> Launch:
             return lambda: picture.copy_(network(*inputs))
 
-        key = cache.key_of(checkpoint, version("torch"), str(cuda.card()), sibling=sibling)
+        key = cache.key_of(checkpoint, version("torch"), str(cuda.card()), siblings=siblings)
         known = cache.fetch(self.name, key)
         if known == FUSED:
             progress(f"fusing the steps of {names}")

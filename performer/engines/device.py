@@ -10,14 +10,14 @@ Real-time: everything is allocated, built and run once in `activate`.
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from performer.clock import Clock
 from performer.cuda import Memory
-from performer.engines.engine import EngineError, Form, Progress, SlotEngine, forms_of
+from performer.engines.engine import EngineError, Progress, SlotEngine, form_for, forms_of
 from performer.flow import GROUPS, NOISE_MAPS, STRAIGHT, LatentFrame, Pixels
 from performer.generators.checkpoint import Checkpoint, Sizes
 
@@ -40,14 +40,14 @@ class DeviceEngine(SlotEngine):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._memory: Memory | None = None
-        self._launches: dict[Form, Launch] = {}
+        self._launches: list[Launch] = []  # by form
         self._ports = Ports.none()
         self._picture = 0  # address of what the graphs draw
 
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = ()) -> None:
         try:
             with _MAKING:
-                self._activate(checkpoint, sibling, progress=progress)
+                self._activate(checkpoint, siblings, progress=progress)
         except EngineError:
             self.close()
             raise
@@ -55,20 +55,20 @@ class DeviceEngine(SlotEngine):
             self.close()
             raise EngineError(f"{checkpoint.path}: {error}") from error
 
-    def _activate(self, checkpoint: Checkpoint, sibling: Checkpoint | None, *, progress: Progress) -> None:
+    def _activate(self, checkpoint: Checkpoint, siblings: Sequence[Checkpoint], *, progress: Progress) -> None:
         sizes = checkpoint.sizes
         self._memory = Memory()
         self._ports = Ports(sizes, memory=self._memory)
         self._picture = self._memory.on_card(4 * sizes.height_px * sizes.width_px)
-        for form, (first, second) in forms_of(checkpoint, sibling).items():
+        for first, others in forms_of(checkpoint, siblings):
             if self.given_up:
                 raise EngineError("given up")
-            self._launches[form] = self._prepare(first, second, progress=progress)
+            self._launches.append(self._prepare(first, others, progress=progress))
         self._memory.wait()
         self._start(sizes.height_px, sizes.width_px)
 
     @abstractmethod
-    def _prepare(self, checkpoint: Checkpoint, sibling: Checkpoint | None, *, progress: Progress) -> Launch:
+    def _prepare(self, checkpoint: Checkpoint, siblings: Sequence[Checkpoint], *, progress: Progress) -> Launch:
         """Make one network ready: what puts it into the stream, from `_ports` to `_picture`.
 
         It has been run once, so that whatever is made at the first run has been made.
@@ -88,7 +88,7 @@ class DeviceEngine(SlotEngine):
 
     def _infer_impl(self, latent: LatentFrame, out: Pixels) -> None:
         self._ports.take(latent, memory=self.memory)
-        self._launches[Form.of(latent, among=self._launches)]()
+        self._launches[form_for(latent, forms=len(self._launches))]()
         self.memory.fetch(self._picture, out)
         self.memory.wait()
 

@@ -4,6 +4,7 @@ Thread: a worker of its own. Owns: the weights.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,9 +13,9 @@ from performer.clock import Clock
 from performer.engines.engine import (
     Availability,
     EngineError,
-    Form,
     Progress,
     SlotEngine,
+    form_for,
     forms_of,
     this_processor,
 )
@@ -31,7 +32,7 @@ class EagerEngine(SlotEngine):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self._networks: dict[Form, Any] = {}
+        self._networks: list[Any] = []  # by form
         self._device: Any = None
 
     @classmethod
@@ -45,7 +46,7 @@ class EagerEngine(SlotEngine):
         where = cuda.card() if not cuda.lacking() else this_processor()
         return f"torch {version('torch')} on {where}"
 
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = ()) -> None:
         progress("loading PyTorch")
         import torch
 
@@ -53,8 +54,7 @@ class EagerEngine(SlotEngine):
 
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            for form, (first, second) in forms_of(checkpoint, sibling).items():
-                self._networks[form] = network.build(first, second).to(self._device)
+            self._networks = [network.build(*form).to(self._device) for form in forms_of(checkpoint, siblings)]
         except CheckpointError as error:
             raise EngineError(str(error)) from error
         self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
@@ -71,7 +71,7 @@ class EagerEngine(SlotEngine):
         import torch
 
         # Latents are read-only arrays; torch wants writable ones, and the copy is small.
-        network = self._networks[Form.of(latent, among=self._networks)]
+        network = self._networks[form_for(latent, forms=len(self._networks))]
         given: dict[str, Any] = {
             name: torch.tensor(getattr(latent, name), device=self._device) for name in network.inputs
         }

@@ -15,16 +15,15 @@ import pkgutil
 import platform
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, ClassVar
 
 import numpy as np
 
 import performer.engines
 from performer.clock import Clock
-from performer.flow import Image, LatentFrame, Pixels
+from performer.flow import Image, LatentFrame, Pixels, species_at
 from performer.generators.checkpoint import Checkpoint
 from performer.refusal import Refused
 
@@ -37,21 +36,6 @@ class Availability:
 
     available: bool
     reason: str  # why, or why not and how to get it
-
-
-class Form(IntEnum):
-    """Which network a latent is for. A pair at rest costs no more than one species."""
-
-    FIRST = 0
-    SIBLING = 1
-    BETWEEN = 2
-
-    @classmethod
-    def of(cls, latent: LatentFrame, *, among: Container["Form"]) -> "Form":
-        """What the blend of `latent` asks of the forms that there are; of one species, nothing."""
-        if cls.SIBLING not in among or not latent.blend.any():
-            return cls.FIRST
-        return cls.SIBLING if (latent.blend == 1).all() else cls.BETWEEN
 
 
 class EngineError(Refused):
@@ -87,10 +71,10 @@ class Engine(ABC):
         """What its speed and its pictures depend on besides the species: versions, the card or the processor."""
 
     @abstractmethod
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = ()) -> None:
         """Load, build or fetch from the cache, and warm up.
 
-        With a sibling the engine draws either of the two and, at about the cost of one (docs/performance.md), whatever
+        With siblings the engine draws each of the chain and, at about the cost of one (docs/performance.md), whatever
         lies between them, as each latent's `blend` asks.
 
         Raises EngineError.
@@ -182,11 +166,19 @@ class SlotEngine(Engine):
         """Run one latent and write the picture into `out`, one of the buffers. Engine thread."""
 
 
-def forms_of(checkpoint: Checkpoint, sibling: Checkpoint | None) -> dict[Form, tuple[Checkpoint, Checkpoint | None]]:
-    """The networks that draw a species, or two siblings and all between them: each form with what it is built from."""
-    if sibling is None:
-        return {Form.FIRST: (checkpoint, None)}
-    return {Form.FIRST: (checkpoint, None), Form.SIBLING: (sibling, None), Form.BETWEEN: (checkpoint, sibling)}
+Form = tuple[Checkpoint, Sequence[Checkpoint]]  # what a network is built from: a species, and its siblings
+
+
+def forms_of(checkpoint: Checkpoint, siblings: Sequence[Checkpoint]) -> list[Form]:
+    """The networks that draw a species, or a chain of siblings: each alone, in their order, then one for all between."""
+    alone: list[Form] = [(each, ()) for each in (checkpoint, *siblings)]
+    return [*alone, (checkpoint, siblings)] if siblings else alone
+
+
+def form_for(latent: LatentFrame, *, forms: int) -> int:
+    """Which of so many `forms_of` draws `latent`. Siblings at rest cost no more than one species."""
+    at = species_at(latent.blend, siblings=max(forms - 2, 0))
+    return forms - 1 if at is None else at
 
 
 def this_processor() -> str:
@@ -194,9 +186,9 @@ def this_processor() -> str:
     return f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores"
 
 
-def names_of(*species: Checkpoint | None) -> str:
+def names_of(*species: Checkpoint) -> str:
     """What is built, for progress."""
-    return " and ".join(each.provenance.name for each in species if each is not None)
+    return " and ".join(each.provenance.name for each in species)
 
 
 def engines() -> dict[str, type[Engine]]:

@@ -27,7 +27,7 @@ AUTO, MEASURE = "auto", "measure"  # choices besides the engines' names: the fas
 
 
 class EngineHost:
-    """One species, or two siblings and all between them, run by the best engine that works."""
+    """One species, or a chain of siblings and all between them, run by the best engine that works."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class EngineHost:
         clock: Clock,
         notices: Notices,
         choice: str = AUTO,
-        sibling: Checkpoint | None = None,
+        siblings: Sequence[Checkpoint] = (),
     ) -> None:
         """`choice` is `auto`, `measure`, or an engine by name, which is then not put to the trial.
 
         Raises EngineError where it is unknown or cannot run here.
         """
-        self.checkpoint, self.sibling = checkpoint, sibling
+        self.checkpoint, self.siblings = checkpoint, tuple(siblings)
         self.refused: EngineError | None = None  # why no engine plays, once all have failed in a show
         self.stays_on_card = False  # set before `activate` where the stage takes pictures from the graphics card
         self.measured_ms: float | None = None  # of a picture, by the trial; None where there was none
@@ -98,7 +98,7 @@ class EngineHost:
         while self._candidates and not self._is_closing:
             engine = self._made(self._candidates[0])
             try:
-                engine.activate(self.checkpoint, sibling=self.sibling, progress=progress)
+                engine.activate(self.checkpoint, siblings=self.siblings, progress=progress)
             except Exception as error:
                 _close(engine)
                 failures.append(f"{engine.name}: {error}")
@@ -155,7 +155,7 @@ class EngineHost:
         """Put the candidates in the order of their trial, and say so; leave out those that must not play."""
         if len(self._candidates) < 2 or trial.ORACLE not in [kind.name for kind in self._candidates]:
             return
-        kinds, species = self._candidates, (self.checkpoint, self.sibling)
+        kinds, species = self._candidates, (self.checkpoint, self.siblings)
         try:
             verdicts = None if measure else trial.remembered(kinds, *species)
             if verdicts is None:

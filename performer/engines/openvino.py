@@ -7,6 +7,7 @@ Owns: the compiled models and three inference requests of each, so that a pictur
 import importlib.util
 import threading
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ from performer.engines.engine import (
     Availability,
     Engine,
     EngineError,
-    Form,
     Progress,
+    form_for,
     forms_of,
     names_of,
     this_processor,
@@ -49,7 +50,7 @@ class OpenVinoEngine(Engine):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._lock = threading.Lock()
-        self._compiled: dict[Form, Any] = {}
+        self._compiled: list[Any] = []  # by form
         self._requests: list[Any] = []  # REQUESTS of each form, one form after the other
         self._inputs: list[dict[str, np.ndarray]] = []  # by the name of the field of LatentFrame
         self._outputs: list[np.ndarray] = []
@@ -72,15 +73,15 @@ class OpenVinoEngine(Engine):
     def fingerprint(cls) -> str:
         return f"openvino {version('openvino')} on {this_processor()}"
 
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
-        for form, (first, second) in forms_of(checkpoint, sibling).items():
-            self._add(form, compiled_model(first, sibling=second, progress=progress))
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = ()) -> None:
+        for first, others in forms_of(checkpoint, siblings):
+            self._add(compiled_model(first, siblings=others, progress=progress))
 
-    def _add(self, form: Form, compiled: Any) -> None:
-        """Make the requests of a form, and run each once."""
+    def _add(self, compiled: Any) -> None:
+        """Make the requests of the next form, and run each once."""
         import openvino
 
-        self._compiled[form] = compiled
+        self._compiled.append(compiled)
         for _ in range(REQUESTS):
             request = compiled.create_infer_request()
             inputs = {port.any_name: np.zeros(list(port.shape), np.float32) for port in compiled.inputs}
@@ -116,7 +117,7 @@ class OpenVinoEngine(Engine):
         assert self._waiting is not None
         latent, self._submitted_s = self._waiting
         self._waiting = None
-        first = REQUESTS * Form.of(latent, among=self._compiled)
+        first = REQUESTS * form_for(latent, forms=len(self._compiled))
         index = next(i for i in range(first, first + REQUESTS) if i not in (self._held, self._newest_from))
         for name, array in self._inputs[index].items():
             array[:] = getattr(latent, name)  # ws has one picture's axis more, which broadcasts
@@ -146,8 +147,8 @@ class OpenVinoEngine(Engine):
                 self._start_waiting()
 
 
-def compiled_model(checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> Any:
-    """The species, or all that lies between it and a sibling, compiled for this processor; from the cache if it is there.
+def compiled_model(checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = ()) -> Any:
+    """The species, or all between it and its siblings, compiled for this processor; from the cache if it is there.
 
     Raises:
         EngineError: OpenVINO or the species refuses.
@@ -160,7 +161,7 @@ def compiled_model(checkpoint: Checkpoint, *, progress: Progress, sibling: Check
         openvino.get_version(),
         core.get_property("CPU", "FULL_DEVICE_NAME"),
         repr(HINTS),
-        sibling=sibling,
+        siblings=siblings,
     )
     stored = cache.fetch(OpenVinoEngine.name, key)
     if stored is not None:
@@ -169,7 +170,7 @@ def compiled_model(checkpoint: Checkpoint, *, progress: Progress, sibling: Check
         except RuntimeError:
             progress("the cached engine is of another kind; building it again")
     try:
-        compiled = core.compile_model(converted(checkpoint, sibling=sibling, progress=progress), "CPU", HINTS)
+        compiled = core.compile_model(converted(checkpoint, siblings=siblings, progress=progress), "CPU", HINTS)
     except CheckpointError as error:
         raise EngineError(str(error)) from error
     except RuntimeError as error:
@@ -179,14 +180,14 @@ def compiled_model(checkpoint: Checkpoint, *, progress: Progress, sibling: Check
 
 
 def converted(
-    checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None, signal: bool = False
+    checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = (), signal: bool = False
 ) -> Any:
-    """The species, or what lies between two, as an OpenVINO graph; with `signal`, its output before quantisation."""
+    """The species, or what lies between siblings, as an OpenVINO graph; with `signal`, its output before quantisation."""
     progress("loading PyTorch, once, to build the engine")
     from performer.generators import network
 
-    module = network.build(checkpoint, sibling)
-    progress(f"building the engine for {names_of(checkpoint, sibling)}")
+    module = network.build(checkpoint, siblings)
+    progress(f"building the engine for {names_of(checkpoint, *siblings)}")
     return graph_of(module, signal=signal)
 
 

@@ -70,12 +70,12 @@ class TensorRtEngine(DeviceEngine):
         except EngineError as error:  # what does not load is told at the trial, and tried again once that changes
             return str(error)
 
-    def _prepare(self, checkpoint: Checkpoint, sibling: Checkpoint | None, *, progress: Progress) -> Launch:
+    def _prepare(self, checkpoint: Checkpoint, siblings: Sequence[Checkpoint], *, progress: Progress) -> Launch:
         if self._library is None:
             self._library = Library()
             self._runtime = self._library.runtime()
         library = self._library
-        key = cache.key_of(checkpoint, str(library), str(cuda.card()), sibling=sibling)
+        key = cache.key_of(checkpoint, str(library), str(cuda.card()), siblings=siblings)
         stored = cache.fetch(self.name, key)
         engine = library.opened(stored, runtime=self._runtime) if stored is not None else None
         if engine is None:
@@ -83,7 +83,7 @@ class TensorRtEngine(DeviceEngine):
                 progress("the cached engine is of another kind; building it again")
             plan = library.built(
                 checkpoint,
-                sibling,
+                siblings,
                 targets=("CURRENT", ""),
                 products=cuda.card().capability >= (8, 0),
                 progress=progress,
@@ -194,7 +194,7 @@ class Library:
     def built(
         self,
         checkpoint: Checkpoint,
-        sibling: Checkpoint | None = None,
+        siblings: Sequence[Checkpoint] = (),
         *,
         targets: tuple[str, ...] = ("",),
         products: bool = True,
@@ -202,7 +202,7 @@ class Library:
         clock: Clock,
         ends: Callable[[], bool] = lambda: False,
     ) -> bytes:
-        """The plan of a species, or of all between two.
+        """The plan of a species, or of all between siblings.
 
         targets
             compute capabilities to build for, as TensorRT for RTX names them (`SM89`), in order until one can be had;
@@ -217,8 +217,8 @@ class Library:
         progress("loading PyTorch, once, to build the engine")
         from performer.generators import export, network
 
-        names = names_of(checkpoint, sibling)
-        built = network.build(checkpoint, sibling, half=True)
+        names = names_of(checkpoint, *siblings)
+        built = network.build(checkpoint, siblings, half=True)
         progress(f"writing {names} as a graph in half precision")
         try:
             model = export.to_onnx(built, products=products)

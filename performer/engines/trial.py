@@ -2,7 +2,7 @@
 
 Held once for a species, a machine and its libraries, against the eager engine, and remembered. Half precision can leave its
 range where styles are strong, so its engines are looked at longer, over latents as far out as a show can ask for: without
-truncation, with strong noise, bent, and anywhere between two siblings. A number that is none shows as a black or white
+truncation, with strong noise, bent, and anywhere between siblings. A number that is none shows as a black or white
 patch, which no picture of these survives.
 
 Thread: whoever activates engines. No clock of its own; the engines' is used.
@@ -64,10 +64,10 @@ class Verdict:
 
 
 def remembered(
-    candidates: Sequence[type[Engine]], checkpoint: Checkpoint, sibling: Checkpoint | None
+    candidates: Sequence[type[Engine]], checkpoint: Checkpoint, siblings: Sequence[Checkpoint]
 ) -> list[Verdict] | None:
     """The verdicts of an earlier trial of these engines on this species and machine; None where there was none."""
-    stored = cache.fetch(FOLDER, _key(candidates, checkpoint, sibling))
+    stored = cache.fetch(FOLDER, _key(candidates, checkpoint, siblings))
     if stored is None:
         return None
     try:
@@ -80,17 +80,17 @@ def remember(
     verdicts: Sequence[Verdict],
     candidates: Sequence[type[Engine]],
     checkpoint: Checkpoint,
-    sibling: Checkpoint | None,
+    siblings: Sequence[Checkpoint],
 ) -> None:
     """Keep the verdicts for the next start."""
     text = json.dumps([asdict(verdict) for verdict in verdicts])
-    cache.store(FOLDER, _key(candidates, checkpoint, sibling), text.encode())
+    cache.store(FOLDER, _key(candidates, checkpoint, siblings), text.encode())
 
 
 def held(
     engines: Sequence[Engine],
     checkpoint: Checkpoint,
-    sibling: Checkpoint | None,
+    siblings: Sequence[Checkpoint],
     *,
     clock: Clock,
     progress: Progress,
@@ -105,17 +105,17 @@ def held(
     spent_ms: list[float] = []  # of the oracle
     verdicts: list[Verdict] = []
     try:
-        oracle.activate(checkpoint, sibling=sibling, progress=progress)
+        oracle.activate(checkpoint, siblings=siblings, progress=progress)
         for engine in engines:
             if engine is oracle:
                 continue
             try:
-                found = _tried(engine, oracle, spent_ms, verdicts, checkpoint, sibling, clock=clock, progress=progress)
+                found = _tried(engine, oracle, spent_ms, verdicts, checkpoint, siblings, clock=clock, progress=progress)
             finally:
                 with contextlib.suppress(Exception):  # of a card that no longer answers
                     engine.close()
             verdicts.append(found)
-        for latent in latents(checkpoint, sibling, count=max(FIRST_LATENTS - len(spent_ms), 0)):
+        for latent in latents(checkpoint, siblings, count=max(FIRST_LATENTS - len(spent_ms), 0)):
             await_picture(oracle, latent, clock=clock)
             spent_ms.append(oracle.infer_ms)
     except EngineError:
@@ -135,7 +135,7 @@ def _tried(
     oracle_ms: list[float],
     verdicts: Sequence[Verdict],
     checkpoint: Checkpoint,
-    sibling: Checkpoint | None,
+    siblings: Sequence[Checkpoint],
     *,
     clock: Clock,
     progress: Progress,
@@ -144,7 +144,7 @@ def _tried(
     fault = partial(Verdict, engine=engine.name)
     _go_on(engine, oracle)
     try:
-        engine.activate(checkpoint, sibling=sibling, progress=progress)
+        engine.activate(checkpoint, siblings=siblings, progress=progress)
     except Exception as error:
         _go_on(engine, oracle)
         return fault(fault=str(error))
@@ -153,7 +153,7 @@ def _tried(
     spent_ms: list[float] = []
     psnr_db = float("inf")
     began_s, said_s = clock.now_s(), float("-inf")
-    for number, latent in enumerate(latents(checkpoint, sibling, count=count)):
+    for number, latent in enumerate(latents(checkpoint, siblings, count=count)):
         _go_on(engine, oracle)
         if clock.now_s() - said_s > 1.0:
             progress(f"checking {engine.name} against {ORACLE}: {number} of {count} pictures")
@@ -178,13 +178,16 @@ def _tried(
     return Verdict(engine=engine.name, ms=median(spent_ms), psnr_db=psnr_db, latents=len(spent_ms))
 
 
-def latents(checkpoint: Checkpoint, sibling: Checkpoint | None, *, count: int) -> Iterator[LatentFrame]:
+def latents(checkpoint: Checkpoint, siblings: Sequence[Checkpoint], *, count: int) -> Iterator[LatentFrame]:
     """What a show can ask of a species, from the usual to the extreme; the same every time."""
     sizes = checkpoint.sizes
     rng = np.random.default_rng(20)
-    mappings = [Mapping(each) for each in (checkpoint, sibling) if each is not None]
+    mappings = [Mapping(each) for each in (checkpoint, *siblings)]
+    steps = len(siblings)
     for number in range(count):
-        mapping = mappings[number % len(mappings)]
+        way = number // 4 % (steps + 1)  # from a species to its neighbour; the last is all the way across
+        at = 1 + way % steps if siblings and number % 2 else 0  # whose animal it is
+        mapping = mappings[at]
         psi = (0.7, 1.0, 1.0, 0.5)[number % 4]
         z = rng.standard_normal((2, sizes.z_dim), np.float32)
         first, second = (mapping.ws_from_w(w, psi=psi) for w in mapping.w_from_z(z))
@@ -200,8 +203,11 @@ def latents(checkpoint: Checkpoint, sibling: Checkpoint | None, *, count: int) -
             bends = STRAIGHT + rng.uniform(-0.1, 0.1, STRAIGHT.shape).astype(np.float32)
             bends[:, 5:] = np.abs(bends[:, 5:])  # thresholds and dropped parts are not negative
         blend = np.zeros(sizes.num_ws, np.float32)
-        if sibling is not None and number % 2:  # the sibling alone, and anything between
-            blend = np.ones_like(blend) if number % 4 == 3 else rng.random(sizes.num_ws, np.float32)
+        if at and number % 4 == 3:  # a sibling alone
+            blend[:] = at / steps
+        elif at:  # anything between
+            blend = rng.random(sizes.num_ws, np.float32)
+            blend = blend if way == steps else (blend + np.float32(way)) / np.float32(steps)
         yield LatentFrame(ws=ws, noise=noise, bends=bends, blend=blend)
 
 
@@ -247,5 +253,5 @@ def _go_on(*engines: Engine) -> None:
         raise EngineError("given up")
 
 
-def _key(candidates: Sequence[type[Engine]], checkpoint: Checkpoint, sibling: Checkpoint | None) -> str:
-    return cache.key_of(checkpoint, *(kind.fingerprint() for kind in candidates), sibling=sibling)
+def _key(candidates: Sequence[type[Engine]], checkpoint: Checkpoint, siblings: Sequence[Checkpoint]) -> str:
+    return cache.key_of(checkpoint, *(kind.fingerprint() for kind in candidates), siblings=siblings)

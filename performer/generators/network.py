@@ -5,7 +5,7 @@ Imports torch; engines import this module only when they have to build, so that 
 Thread: whoever calls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,16 +23,16 @@ class PictureNetwork(nn.Module):
 
     `inputs` names what it takes, in order, as fields of `LatentFrame`: `ws` [1, num_ws, w_dim]; `noise`
     [noise_layers, 3], where the generator has noise; `transform` [3, 3], where its input can be moved; `bends` [3, 7],
-    where it can be bent; `blend` [num_ws], where it is two siblings in one.
+    where it can be bent; `blend` [num_ws], where it is several siblings in one.
 
     -1..1 maps to bytes as x * 127.5 + 128, rounded down, as StyleGAN's own samplers do.
     """
 
-    def __init__(self, generator: nn.Module, *, sizes: Sizes, sibling: nn.Module | None = None) -> None:
+    def __init__(self, generator: nn.Module, *, sizes: Sizes, siblings: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.generator = generator
         self.sizes = sizes
-        self.blended = None if sibling is None else Blended(generator, sibling)
+        self.blended = Blended(generator, siblings) if siblings else None
         self.inputs = tuple(self._examples())
 
     def forward(self, *latent: Tensor | None) -> Tensor:
@@ -79,31 +79,32 @@ class SignalNetwork(nn.Module):
 
 
 class Blended(nn.Module):
-    """Two siblings in one network, which is, layer by layer, any network between them.
+    """A chain of siblings in one network, which is, layer by layer, any network on the way from the first to the last.
 
-    Every tensor that differs is mixed while the network runs: (1 - b) first + b second, with the b of its layer. So it is
-    the network with interpolated weights by construction, whatever the family, and at 0 and 1 each of the two to the bit.
+    Every tensor that differs is mixed while the network runs, each sibling's by its share at the place of its layer. Of
+    two that is (1 - b) first + b second; of more, only the two neighbours of the place have a share. So it is the network
+    with interpolated weights by construction, whatever the family, and where a sibling stands it is that one to the bit.
     Mixing costs a pass over the weights, not a second pass over the picture: `docs/decisions/0013-blend.md`.
 
     The tensors leave `generator` for this module, and come back for the time of `at`.
     """
 
-    def __init__(self, generator: nn.Module, sibling: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, siblings: Sequence[nn.Module]) -> None:
         super().__init__()
         row_of = getattr(generator, "row_of", lambda tensor: 0)
-        others = dict(sibling.named_modules())
+        others = [dict(sibling.named_modules()) for sibling in siblings]
         self._places: list[tuple[nn.Module, str, int]] = []  # (module, name of its tensor, row of ws)
-        self.firsts, self.seconds = nn.ParameterList(), nn.ParameterList()
+        self.tensors = nn.ModuleList(nn.ParameterList() for _ in (generator, *siblings))  # of each, in the order of places
         for path, module in generator.named_modules():
             for held in (module._parameters, module._buffers):
                 for name in list(held):
-                    first, second = held[name], getattr(others[path], name)
-                    if first is None or torch.equal(first, second):
+                    first, rest = held[name], [getattr(modules[path], name) for modules in others]
+                    if first is None or all(torch.equal(first, other) for other in rest):
                         continue
                     del held[name]
                     self._places.append((module, name, row_of(f"{path}.{name}".lstrip("."))))
-                    self.firsts.append(nn.Parameter(first.detach(), requires_grad=False))
-                    self.seconds.append(nn.Parameter(second.detach(), requires_grad=False))
+                    for kept, tensor in zip(self.tensors, (first, *rest), strict=True):
+                        kept.append(nn.Parameter(tensor.detach(), requires_grad=False))
 
     @contextmanager
     def at(
@@ -111,14 +112,28 @@ class Blended(nn.Module):
         blend: Tensor,  # [num_ws], 0..1
     ) -> Iterator[None]:
         """For as long as this holds, the generator is the network at `blend`."""
-        for (module, name, row), first, second in zip(self._places, self.firsts, self.seconds, strict=True):
-            mixed = first.float() * (1 - blend[row]) + second.float() * blend[row]
-            setattr(module, name, mixed.to(first.dtype))
+        parts = shares(blend, count=len(self.tensors))
+        for (module, name, row), *tensors in zip(self._places, *self.tensors, strict=True):
+            mixed = sum(tensor.float() * part[row] for tensor, part in zip(tensors, parts, strict=True))
+            setattr(module, name, mixed.to(tensors[0].dtype))
         try:
             yield
         finally:
             for module, name, _ in self._places:
                 delattr(module, name)
+
+
+def shares(
+    blend: Tensor,  # [num_ws], 0..1
+    *,
+    count: int,
+) -> list[Tensor]:  # [num_ws], one for each sibling
+    """How much of each of `count` siblings is in every layer: all of it where it stands, none at its neighbours' places.
+
+    Written so that of two they are 1 - blend and blend, to the bit.
+    """
+    place = blend * (count - 1)
+    return [torch.minimum(place - (k - 1), (k + 1) - place).clamp(min=0) for k in range(count)]
 
 
 def rgba(generator: nn.Module, ws: Tensor, noise: Tensor, more: dict[str, Any]) -> Tensor:  # [N, H, W, 4]
@@ -133,8 +148,8 @@ def rgba(generator: nn.Module, ws: Tensor, noise: Tensor, more: dict[str, Any]) 
     return torch.cat([color, torch.ones_like(image[..., :1])], dim=-1)
 
 
-def halve(generator: nn.Module, sibling: nn.Module | None = None) -> None:
-    """Put a generator, and the sibling that it is to be blended with, into half precision.
+def halve(generator: nn.Module, siblings: Sequence[nn.Module] = ()) -> None:
+    """Put a generator, and the siblings that it is to be blended with, into half precision.
 
     A module names what is half there in `in_half`. What stays single is small, or is no feature: styles, places, pictures.
     The weights of siblings are rescaled alike, see `ops.Guarded`, since only what is of one scale can be mixed.
@@ -142,13 +157,13 @@ def halve(generator: nn.Module, sibling: nn.Module | None = None) -> None:
     Raises:
         ValueError: a tensor is beyond the range of half precision, or the network has no such form.
     """
-    others = {} if sibling is None else dict(sibling.named_modules())
+    others = [dict(sibling.named_modules()) for sibling in siblings]
     found = False
     for path, module in generator.named_modules():
-        pair = [module, others[path]] if others else [module]
-        rescale([one for one in pair if isinstance(one, Guarded)])
+        alike = [module, *(modules[path] for modules in others)]
+        rescale([one for one in alike if isinstance(one, Guarded)])
         for name in getattr(module, "in_half", ()):
-            for tensor in (getattr(one, name) for one in pair):
+            for tensor in (getattr(one, name) for one in alike):
                 tensor.data = tensor.data.half()
                 if not tensor.isfinite().all():
                     where = f"{path}.{name}".lstrip(".")
@@ -160,16 +175,16 @@ def halve(generator: nn.Module, sibling: nn.Module | None = None) -> None:
         raise ValueError("this family has no form in half precision; expected full precision")
 
 
-def build(checkpoint: Checkpoint, sibling: Checkpoint | None = None, *, half: bool = False) -> PictureNetwork:
-    """The network of a species; with a sibling, of all that lies between the two.
+def build(checkpoint: Checkpoint, siblings: Sequence[Checkpoint] = (), *, half: bool = False) -> PictureNetwork:
+    """The network of a species; with siblings, of all that lies on the way through them, in their order.
 
     Raises:
         CheckpointError: the species does not fit its family, or can not be had in half precision.
     """
-    generator, other = family.build(checkpoint), None if sibling is None else family.build(sibling)
+    generator, others = family.build(checkpoint), [family.build(sibling) for sibling in siblings]
     if half:
         try:
-            halve(generator, other)
+            halve(generator, others)
         except ValueError as error:
             raise CheckpointError(f"{checkpoint.path}: {error}") from None
-    return PictureNetwork(generator, sizes=checkpoint.sizes, sibling=other).eval()
+    return PictureNetwork(generator, sizes=checkpoint.sizes, siblings=others).eval()

@@ -74,7 +74,7 @@ class Guarded(nn.Module):
 
 
 def rescale(siblings: Sequence[Guarded]) -> None:
-    """Bring the weights of a layer to unit length, those of its siblings by the same factors: the larger one's."""
+    """Bring the weights of a layer to unit length, those of its siblings by the same factors: the largest's."""
     norms = [conv.weight.flatten(1).norm(dim=1).clamp(min=EPSILON) for conv in siblings]
     for conv in siblings:
         conv.norm = torch.stack(norms).amax(dim=0)
