@@ -83,7 +83,7 @@ def main() -> None:
             runs = {
                 "without bends": prepared(without_bends(checkpoint)),
                 "bends at rest": prepared(network.build(checkpoint)),
-                "blend in flight": prepared(network.build(checkpoint, sibling_of(checkpoint))),
+                "blend in flight": prepared(network.build(checkpoint, [sibling_of(checkpoint)])),
             }
             spent_ms: dict[str, list[float]] = {form: [] for form in runs}
             first_s = time.perf_counter()

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,12 @@ class EagerHalf(EagerEngine):
     name = "eager fp16"
     half = True
 
-    def activate(self, checkpoint: Checkpoint, *, progress: Progress, sibling: Checkpoint | None = None) -> None:
-        super().activate(checkpoint, progress=progress, sibling=sibling)
+    def activate(self, checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = ()) -> None:
+        super().activate(checkpoint, progress=progress, siblings=siblings)
         from performer.generators import network
 
-        for form, (first, second) in forms_of(checkpoint, sibling).items():
-            self._networks[form] = network.build(first, second, half=True).to(self._device)
+        forms = forms_of(checkpoint, siblings)
+        self._networks = [network.build(*form, half=True).to(self._device) for form in forms]
 
 
 ENGINES: dict[str, type[Engine]] = {
@@ -76,25 +76,25 @@ ENGINES: dict[str, type[Engine]] = {
 }
 
 
-def latents_of(checkpoint: Checkpoint, sibling: Checkpoint | None, *, count: int) -> Iterator[LatentFrame]:
+def latents_of(checkpoint: Checkpoint, siblings: Sequence[Checkpoint], *, count: int) -> Iterator[LatentFrame]:
     """The latents of the trial; of a pair, all in flight between the two."""
-    for latent in trial.latents(checkpoint, sibling, count=count):
-        yield latent if sibling is None else replace(latent, blend=np.full(len(latent.ws), BLEND, np.float32))
+    for latent in trial.latents(checkpoint, siblings, count=count):
+        yield replace(latent, blend=np.full(len(latent.ws), BLEND, np.float32)) if siblings else latent
 
 
 def engine_figures(name: str, form: str, engine_name: str, *, pictures: int, on_card: bool) -> dict[str, Any]:
     """Milliseconds and likeness of one engine on one species."""
     checkpoint = MAKERS[name]()
-    sibling = sibling_of(checkpoint) if form == "blended" else None
+    siblings = [sibling_of(checkpoint)] if form == "blended" else []
     clock, said = SystemClock(), []
     engine = ENGINES[engine_name](clock)
     engine.stays_on_card = on_card
     began_s = clock.now_s()
-    engine.activate(checkpoint, sibling=sibling, progress=said.append)
+    engine.activate(checkpoint, siblings=siblings, progress=said.append)
     ready_s = clock.now_s() - began_s
     oracle = EagerEngine(clock)
-    oracle.activate(checkpoint, sibling=sibling, progress=said.append)
-    latents = list(latents_of(checkpoint, sibling, count=COMPARED))
+    oracle.activate(checkpoint, siblings=siblings, progress=said.append)
+    latents = list(latents_of(checkpoint, siblings, count=COMPARED))
     likeness_db = min(
         trial.psnr_of(trial.drawn(engine, latent, clock=clock), trial.drawn(oracle, latent, clock=clock))
         for latent in latents
@@ -114,14 +114,14 @@ def engine_figures(name: str, form: str, engine_name: str, *, pictures: int, on_
     }
 
 
-def flops_of(checkpoint: Checkpoint, sibling: Checkpoint | None, *, device: str) -> float:
+def flops_of(checkpoint: Checkpoint, siblings: Sequence[Checkpoint], *, device: str) -> float:
     """Additions and multiplications of one picture, by PyTorch's own counter: convolutions and products of matrices."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from performer.generators import network
 
-    built = network.build(checkpoint, sibling).to(device)
+    built = network.build(checkpoint, siblings).to(device)
     given = [
         None if name == "bends" else example.to(device)
         for name, example in zip(built.inputs, built.examples(), strict=True)
@@ -290,8 +290,8 @@ def main() -> None:
         told = {"operations_per_s": matrix_rate()}
     elif options.flops:
         checkpoint = MAKERS[options.flops[0]]()
-        sibling = sibling_of(checkpoint) if options.flops[1] == "blended" else None
-        told = {"flops": flops_of(checkpoint, sibling, device="cuda")}
+        siblings = [sibling_of(checkpoint)] if options.flops[1] == "blended" else []
+        told = {"flops": flops_of(checkpoint, siblings, device="cuda")}
     elif options.one:
         told = engine_figures(*options.one, pictures=options.pictures, on_card=not options.where)
     elif options.upload:

@@ -30,7 +30,7 @@ class Ended(Exception):
 
 
 class Cast:
-    """The engines of a show: of the species with its siblings, of a partner that is none, and of the species at half its size.
+    """The engines of a show: of the species and its siblings, of a partner that is none, and of the first at half its size.
 
     Raises EngineError where the engine that was asked for cannot run here.
     """

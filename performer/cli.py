@@ -186,8 +186,8 @@ class Train:
     """The folder of the run; by default the set's name and -run, in this folder."""
     name: str = ""
     """What to call the species; by default as the set."""
-    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A species to go on from: faster, needs fewer pictures, and the two can be crossbred."""
+    source: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """A species (.safetensors, or a bundled one's name) to go on from: needs fewer pictures, and makes siblings."""
     family: str = "light"
     """light plays on any machine; stylegan2 wants a graphics card."""
     size: int | None = None

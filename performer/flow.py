@@ -137,7 +137,7 @@ class LatentFrame:
     noise: F32  # [noise_layers, 3], gains of each layer's noise maps; (1, 0, 0) as trained
     transform: F32 = field(default_factory=lambda: STILL)  # [3, 3], where a movable input is sampled
     bends: F32 = field(default_factory=lambda: STRAIGHT)  # [3 layer groups, 7], see `STRAIGHT`
-    blend: F32 = field(default_factory=lambda: UNBLENDED)  # [num_ws], how far each layer has become the last partner, 0..1
+    blend: F32 = field(default_factory=lambda: UNBLENDED)  # [num_ws], how far each layer is its last partner's, 0..1
     partner: "LatentFrame | None" = None  # what a partner that is no sibling draws; None where it is not seen
 
     @property

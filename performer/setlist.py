@@ -178,7 +178,7 @@ def load(
     """Read and check a setlist with everything that it names.
 
     `audio`, `species_name` and `partner_name` replace the setlist's own (`--input`, `--file`, `--species` and `--partner`
-    of the command line).
+    of the command line); the last all partners of a chain.
 
     Raises:
         SetlistError: with all problems that were found.
@@ -337,16 +337,25 @@ def _species(path: Path, key: str, name: str, note: Any, *, instead: str) -> spe
 def _partners(
     path: Path, named: str | list[str], checkpoint: species.Checkpoint | None, note: Any, *, instead: str
 ) -> tuple[tuple[species.Checkpoint, ...], str]:
-    """(the species that the first becomes, in order; why the only one is a stranger to it, empty where it is none)."""
-    alone = [instead or named] if isinstance(named, str) or instead else None
-    names = {"partner": name for name in alone if name} if alone else _numbered(named)
-    found, strangers = [], {}
-    for key, name in names.items():
+    """(what the species becomes, in order; why the only one is no sibling and is faded to, empty where all are)."""
+    if isinstance(named, str):
+        named = [named] if named else []
+    names = [instead] if instead else named
+    found, reason = [], ""
+    for index, name in enumerate(names):
+        key = "partner" if len(names) == 1 else f"partner[{index}]"
         partner = _species(path, key, name, note, instead=instead)
-        if partner is not None:
-            found.append(partner)
-            reason = species.stranger(checkpoint, partner) if checkpoint is not None else ""
-    return tuple(found), ""
+        if partner is None or checkpoint is None:
+            continue
+        found.append(partner)
+        reason = species.stranger(checkpoint, partner)
+        if reason and len(names) > 1:
+            note(
+                key,
+                f"{name!r} is no sibling of {checkpoint.provenance.name}: {reason}; expected one that was trained on from "
+                "it, since a chain is crossbred; take it out, or make it the only partner: pictures then fade over",
+            )
+    return tuple(found), reason
 
 
 def _shaders(path: Path, names: list[str], note: Any) -> tuple[Path, ...]:

@@ -143,14 +143,14 @@ def test_partners_are_siblings_or_strangers_with_a_reason(tmp_path):
     for partner, stranger in (("embryo", ""), ("small", "light and stylegan2 are different families")):
         path.write_text(GOOD.replace("seed = 4", f'seed = 4\npartner = "{partner}"'))
         show = setlists.load(path)
-        assert show.stranger == stranger and show.partner is not None
+        assert show.stranger == stranger and len(show.partners) == 1
         anatomy = show.plan().anatomy
         assert (anatomy.w_between is None) == bool(stranger)
-        assert anatomy.partner.z_dim == show.partner.sizes.z_dim
+        assert anatomy.partner.z_dim == show.partners[0].sizes.z_dim
     instead = setlists.load(path, partner_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
-    assert instead.partner.family == "light" and instead.stranger == ""
+    assert instead.partners[0].family == "light" and instead.stranger == ""
     path.write_text(GOOD)
-    assert setlists.load(path).partner is None
+    assert setlists.load(path).partners == ()
 
 
 def test_a_truncated_species_is_refused(tmp_path):

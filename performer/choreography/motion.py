@@ -28,7 +28,8 @@ class Anatomy:
     """What choreography must know of a species: its sizes and its mapping from z to w; and of what it may become.
 
     With a `partner` and `w_between` the two are siblings, and there is an animal of every seed at each blend of their
-    mappings. With a partner alone they are strangers, each with animals of its own.
+    mappings; the partner may have such a partner too, and so on. With a partner alone they are strangers, each with animals
+    of its own.
     """
 
     num_ws: int
@@ -46,6 +47,11 @@ class Anatomy:
     _memo: dict[tuple[int, Key], F32] = field(default_factory=dict, repr=False)
 
     _MEMO_SIZE = 512  # animals; at 512 dimensions a megabyte
+
+    @property
+    def siblings(self) -> int:
+        """How many species it becomes, one after the other, through all that lies between."""
+        return 0 if self.partner is None or self.w_between is None else 1 + self.partner.siblings
 
     def rows(self, group: int) -> slice:
         """The rows of ws that belong to a layer group (0 coarse, 1 middle, 2 fine)."""
@@ -81,18 +87,19 @@ class Anatomy:
             self._memo[seed, key] = offset
         return offset
 
-    def mean_and_offsets(self, seed: int, terms: Terms, *, blend: float = 0.0) -> tuple[F32, F32]:
-        """(the mean animal [w_dim], offsets from it [groups, w_dim]), at a blend of the mappings of siblings.
+    def mean_and_offsets(self, seed: int, terms: Terms, *, place: float = 0.0) -> tuple[F32, F32]:
+        """(the mean animal [w_dim], offsets from it [groups, w_dim]), at a place on the way through siblings.
 
-        The ends are remembered. Between them the mapping is another in every frame: all animals pass it at once.
+        At 0 the mapping is its own, at 1 its partner's, at 2 that one's partner's; these are remembered. Between two of
+        them the mapping is another in every frame: all animals pass it at once.
         """
         keys = dict.fromkeys(key for _, key, _ in terms)
-        if self.partner is None or self.w_between is None or blend <= 0.0:
+        if self.partner is None or self.w_between is None or place <= 0.0:
             mean, anchors = self.w_avg, {key: self.anchor(seed, key) for key in keys}
-        elif blend >= 1.0:
-            return self.partner.mean_and_offsets(seed, terms)
+        elif place >= 1.0:
+            return self.partner.mean_and_offsets(seed, terms, place=place - 1.0)
         else:
-            part = np.float32(blend)
+            part = np.float32(place)
             mean = np.asarray(self.w_avg * (1 - part) + self.partner.w_avg * part, np.float32)
             z = np.array([self.z(seed, key) for key in keys], np.float32).reshape(-1, self.z_dim)
             anchors = dict(zip(keys, self.w_between(z, float(part)) - mean, strict=True))

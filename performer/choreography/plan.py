@@ -9,8 +9,9 @@ latents as playing there.
 Thread: render. No clock, no I/O; the same inputs give the same outputs, bit for bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -43,6 +44,7 @@ from performer.flow import (
     Params,
     Tick,
     frozen_array,
+    species_at,
 )
 from performer.params import Controls, Kind, ParamTable
 
@@ -165,14 +167,18 @@ class Plan:
                 memory = replace(memory, previous=None)
 
         routed = not memory.is_panicked
-        current, values, latent, pressed = self._played(
-            memory.current, memory, features, events, controls, tick, routed
-        )
+        current, values, drawn, pressed = self._played(memory.current, memory, features, events, controls, tick, routed)
         previous = memory.previous
-        if previous is not None:
-            previous, from_values, from_latent, _ = self._played(previous, memory, features, (), controls, tick, routed)
-            values = np.where(self._fades, from_values + (values - from_values) * np.float32(mix), values)
-            latent = _between(from_latent, latent, mix)
+        if previous is None:
+            latent = drawn(values)
+        else:
+            previous, before, from_drawn, _ = self._played(previous, memory, features, (), controls, tick, routed)
+            mixed = np.where(self._fades, before + (values - before) * np.float32(mix), values)
+            if self.anatomy.siblings > 1:  # both animals are of the species in between that the fade passes
+                for row in self._blends:
+                    before[row] = values[row] = mixed[row]
+            latent = _between(from_drawn(before), drawn(values), mix)
+            values = mixed
         if memory.is_panicked and memory.latent is not None:
             latent = memory.latent
         memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent)
@@ -234,7 +240,8 @@ class Plan:
         controls: Controls,
         tick: Tick,
         routed: bool,
-    ) -> tuple[CueState, F32, LatentFrame, tuple[ControlEvent, ...]]:
+    ) -> tuple[CueState, F32, Callable[[F32], LatentFrame], tuple[ControlEvent, ...]]:
+        """(the state after, the values, what draws the latent at values, what trigger routes pressed)."""
         cue = self.cues[state.index]
         values = self._based(cue, state, controls)
         remembered, pressed = list(state.routes), []
@@ -264,11 +271,11 @@ class Plan:
             if values[row] != 0.0:
                 terms += push(group, float(values[row]))
         noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
-        latent = self._latent(self.anatomy, cue.seed, terms, values, noise_phase)
+        drawn = partial(self._latent, self.anatomy, cue.seed, terms, noise_phase)
         state = replace(state, lines=tuple(lines), routes=tuple(remembered))
-        return state, values, latent, tuple(pressed)
+        return state, values, drawn, tuple(pressed)
 
-    def _latent(self, anatomy: Anatomy, seed: int, terms: Terms, values: F32, noise_phase: float) -> LatentFrame:
+    def _latent(self, anatomy: Anatomy, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
         """What a generator needs to draw the animals of `terms`; with a stranger's own as `partner` where it is seen."""
         blend, part = UNBLENDED, 0.0
         if anatomy.partner is not None:
@@ -276,7 +283,9 @@ class Plan:
             for group, row in enumerate(self._blends):
                 blend[anatomy.rows(group)] = values[row]
             part = float(blend.mean())
-        mean, offsets = anatomy.mean_and_offsets(seed, terms, blend=part)
+        whole = species_at(blend, siblings=anatomy.siblings)
+        place = part * anatomy.siblings if whole is None else float(whole)
+        mean, offsets = anatomy.mean_and_offsets(seed, terms, place=place)
         ws = ws_from_offsets(
             anatomy,
             mean,
@@ -293,7 +302,7 @@ class Plan:
         )
         partner = None
         if anatomy.partner is not None and anatomy.w_between is None and part > 0.0:
-            partner = self._latent(anatomy.partner, seed, terms, values, noise_phase)
+            partner = self._latent(anatomy.partner, seed, terms, noise_phase, values)
         return LatentFrame(
             ws=frozen_array(ws),
             noise=frozen_array(noise),

@@ -7,6 +7,7 @@ Thread: whoever calls.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ class Blended(nn.Module):
         row_of = getattr(generator, "row_of", lambda tensor: 0)
         others = [dict(sibling.named_modules()) for sibling in siblings]
         self._places: list[tuple[nn.Module, str, int]] = []  # (module, name of its tensor, row of ws)
-        self.tensors = nn.ModuleList(nn.ParameterList() for _ in (generator, *siblings))  # of each, in the order of places
+        kept_of = [nn.ParameterList() for _ in (generator, *siblings)]  # in the order of `_places`
         for path, module in generator.named_modules():
             for held in (module._parameters, module._buffers):
                 for name in list(held):
@@ -103,8 +104,9 @@ class Blended(nn.Module):
                         continue
                     del held[name]
                     self._places.append((module, name, row_of(f"{path}.{name}".lstrip("."))))
-                    for kept, tensor in zip(self.tensors, (first, *rest), strict=True):
+                    for kept, tensor in zip(kept_of, (first, *rest), strict=True):
                         kept.append(nn.Parameter(tensor.detach(), requires_grad=False))
+        self.tensors = nn.ModuleList(kept_of)
 
     @contextmanager
     def at(
@@ -114,7 +116,7 @@ class Blended(nn.Module):
         """For as long as this holds, the generator is the network at `blend`."""
         parts = shares(blend, count=len(self.tensors))
         for (module, name, row), *tensors in zip(self._places, *self.tensors, strict=True):
-            mixed = sum(tensor.float() * part[row] for tensor, part in zip(tensors, parts, strict=True))
+            mixed = reduce(torch.add, (each.float() * part[row] for each, part in zip(tensors, parts, strict=True)))
             setattr(module, name, mixed.to(tensors[0].dtype))
         try:
             yield

@@ -36,6 +36,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import performer
+from performer import resources
 from performer.flow import U8
 from performer.generators import checkpoint as species
 from performer.generators import light
@@ -64,7 +65,7 @@ class TrainOptions:
     set: Path
     out: Path | None = None  # the set's name, in the current folder
     name: str = ""  # the set's
-    source: Path | None = None  # a species to go on from
+    source: str = ""  # a species to go on from: a file, or the name of a bundled one
     family: str = light.NAME
     size_px: int | None = None  # the set's
     width: float = 1.0
@@ -165,10 +166,11 @@ class _Run:
                 f"--size {size_px}: {options.set} holds pictures of {set_px} px; expected at most that; prepare it again "
                 f"with `performer dataset … --size {size_px}`"
             )
-        if options.source is None:
+        source = self._source()
+        if source is None:
             start = fresh.species(options.family, size_px=size_px, seed=options.seed, width=options.width)
         else:
-            start = fresh.grown(species.load(options.source), size_px=size_px, seed=options.seed)
+            start = fresh.grown(source, size_px=size_px, seed=options.seed)
         method = self._method(size_px, start)
         plan = Plan(
             name=options.name or set_name,
@@ -176,17 +178,27 @@ class _Run:
             size_px=size_px,
             width=options.width,
             method=method,
-            source="" if options.source is None else options.source.name,
-            source_sha256="" if options.source is None else species.load(options.source).content_hash,
+            source="" if source is None else source.provenance.name,
+            source_sha256="" if source is None else source.content_hash,
         )
         return start, plan
+
+    def _source(self) -> Checkpoint | None:
+        """The species that training goes on from; None where it begins from nothing."""
+        name = self._options.source
+        if not name:
+            return None
+        path = resources.find(name, beside=Path(), bundled=resources.CHECKPOINTS, suffix=".safetensors")
+        if path is None:
+            raise Refused(f"--from {name}: no such species; expected a .safetensors file, or the name of a bundled one")
+        return species.load(path)
 
     def _method(self, size_px: int, start: Checkpoint) -> Method:
         options = self._options
         critic = options.critic or ("projected" if lite0.is_there() else "plain")
         on_card = self.device.startswith("cuda")
         batch = options.batch or (64 if on_card else 16)
-        shown = options.shown if options.shown is not None else (40_000 if options.source is None else 10_000)
+        shown = options.shown if options.shown is not None else (10_000 if options.source else 40_000)
         if batch % (8 * self._crew.count):
             raise Refused(f"--batch {batch}: expected a multiple of 8 for each of {self._crew.count} processes")
         return Method(
@@ -445,9 +457,15 @@ def _bar(announce: Callable[[str], None], shown: bool) -> Iterator[Callable[[int
         if time.monotonic() - last_s > SAID_EVERY_S:
             last_s = time.monotonic()
             left_s = (images - seen) / line["images_per_s"]
-            announce(f"{_figures(seen, images, line)}, {left_s / 3600:.1f} hours left")
+            announce(f"{_figures(seen, images, line)}, {_lasting(left_s)} left")
 
     yield say
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def _figures(seen: int, images: int, line: dict[str, float]) -> str:

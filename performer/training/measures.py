@@ -44,6 +44,7 @@ STILL_FEATURE = 2e-3  # a kind of feature that varies less than this does not va
 
 NEIGHBOURS = 5  # k of density and coverage: Naeem et al. (2020), section 3.2
 THUMB_PX = 24
+THUMB_BLUR_PX = 1.4
 SHIFT_PX = 1  # of a thumbnail: a 24th of the picture
 NEAR = 0.05  # the part of unseen pictures that counts as near
 
@@ -397,23 +398,16 @@ def _distances(x: F64, y: F64) -> F64:  # [N, D], [M, D] -> [N, M]
 
 
 def thumbs(pictures: Pictures) -> F32:  # [N, T, T, 3], 0..255
-    """Small and soft pictures, 24 px a side at most, in which a copy is found though it is not the same to the pixel."""
-    found = []
-    for share in _shares(pictures):
-        planes = share.astype(np.float32).transpose(0, 3, 1, 2)
-        while min(planes.shape[-2:]) >= 2 * THUMB_PX:
-            planes = halved(planes)
-        if max(planes.shape[-2:]) > THUMB_PX:
-            planes = _pooled(planes, THUMB_PX).reshape(*planes.shape[:2], THUMB_PX, THUMB_PX)
-        found.append(_softened(_softened(planes)).transpose(0, 2, 3, 1))
-    return np.concatenate(found)
-
-
-def _softened(planes: F32) -> F32:
-    padded = np.pad(planes, [(0, 0), (0, 0), (2, 2), (2, 2)], mode="edge")
-    height, width = planes.shape[-2:]
-    wide = sum(np.float32(weight) * padded[..., tap : tap + height, :] for tap, weight in enumerate(BINOMIAL))
-    return sum(np.float32(weight) * wide[..., tap : tap + width] for tap, weight in enumerate(BINOMIAL))  # pyright: ignore
+    """Small and soft pictures, 24 px a side, in which a copy is found though it is not the same to the pixel."""
+    # About the middle of the picture the same to both sides: a mirrored picture gives the mirrored thumbnail.
+    places, centres = ((np.arange(count) + 0.5) / count for count in (pictures.shape[1], THUMB_PX))
+    weights = np.exp(-(((places - centres[:, None]) * THUMB_PX / THUMB_BLUR_PX) ** 2) / 2)
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    found = np.empty((len(pictures), THUMB_PX, THUMB_PX, 3), np.float32)
+    for number, picture in enumerate(pictures):
+        for channel in range(3):
+            found[number, ..., channel] = weights @ picture[..., channel].astype(np.float32) @ weights.T
+    return found
 
 
 def nearest(
@@ -442,13 +436,24 @@ def nearest(
 
 
 def _versions(pictures: F32) -> Iterator[F32]:  # [N, T * T * 3]
-    """The pictures as they are, moved, and mirrored."""
-    size_px = pictures.shape[1]
+    """The pictures moved by -1 to 1 pixels in halves, and the same mirrored."""
+    size_px, half_px = pictures.shape[1], 2 * SHIFT_PX
     for mirrored in (pictures, pictures[:, :, ::-1]):
         padded = np.pad(mirrored, [(0, 0), (SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)], mode="edge")
-        for top in range(2 * SHIFT_PX + 1):
-            for left in range(2 * SHIFT_PX + 1):
-                yield padded[:, top : top + size_px, left : left + size_px].reshape(len(pictures), -1)
+        fine = _between(_between(padded, axis=1), axis=2)
+        for top in range(2 * half_px + 1):
+            for left in range(2 * half_px + 1):
+                moved = fine[:, top : top + 2 * size_px - 1 : 2, left : left + 2 * size_px - 1 : 2]
+                yield moved.reshape(len(pictures), -1)
+
+
+def _between(array: F32, *, axis: int) -> F32:
+    """With the mean of each two neighbours between them."""
+    before, after = np.delete(array, -1, axis), np.delete(array, 0, axis)
+    pairs = np.stack((before, (before + after) / 2), axis=axis + 1)
+    shape = list(array.shape)
+    shape[axis] = 2 * (shape[axis] - 1)
+    return np.concatenate((pairs.reshape(shape), np.take(array, [-1], axis)), axis)
 
 
 @dataclass(frozen=True, slots=True)

@@ -463,7 +463,7 @@ def test_siblings_blend_by_layer_group_and_their_mapping_by_the_mean():
 def test_animals_between_siblings_are_mapped_by_what_lies_between_their_mappings():
     body = siblings()
     terms: Terms = [(0, (0, 5), 0.5), (2, (1, 7), 2.0), (2, (0, 5), 1.0)]
-    mean, offsets = body.mean_and_offsets(3, terms, blend=0.25)
+    mean, offsets = body.mean_and_offsets(3, terms, place=0.25)
     first, second = (body.w_between(body.z(3, key), 0.25) - mean for key in ((0, 5), (1, 7)))
     assert offsets == pytest.approx(np.stack([first * 0.5, np.zeros(16), second * 2 + first]), abs=1e-6)
 

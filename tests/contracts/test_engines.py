@@ -180,7 +180,7 @@ def test_siblings_at_rest_are_themselves_and_no_seam_lies_between(engine, specie
     first = request.getfixturevalue(species)
     second = partner(engine, first)
     latent = latent_for(first, 1)
-    engine.activate(first, sibling=second, progress=lambda text: None)
+    engine.activate(first, siblings=[second], progress=lambda text: None)
     nothing, all_but_nothing = 1e-12, float(np.nextafter(np.float32(1), np.float32(0)))
     at = {part: picture(engine, blended(latent, part)) for part in (0.0, nothing, 0.5, all_but_nothing, 1.0)}
     for part, alone in ((0.0, first), (1.0, second)):
@@ -198,7 +198,7 @@ def test_siblings_at_rest_are_themselves_and_no_seam_lies_between(engine, specie
 
 
 def test_each_layer_blends_by_itself(engine, stylegan2):
-    engine.activate(stylegan2, sibling=partner(engine, stylegan2), progress=lambda text: None)
+    engine.activate(stylegan2, siblings=[partner(engine, stylegan2)], progress=lambda text: None)
     latent = latent_for(stylegan2, 1)
     pictures = [picture(engine, blended(latent, row)) for row in np.eye(stylegan2.sizes.num_ws)]
     assert len({pixels.tobytes() for pixels in pictures}) == stylegan2.sizes.num_ws
@@ -206,7 +206,7 @@ def test_each_layer_blends_by_itself(engine, stylegan2):
 
 def pictures_of(engine: Engine, checkpoint: Checkpoint, second: Checkpoint) -> list[np.ndarray]:
     """Four animals, and the first of them bent, and between two siblings."""
-    engine.activate(checkpoint, sibling=second, progress=lambda text: None)
+    engine.activate(checkpoint, siblings=[second], progress=lambda text: None)
     latents = [latent_for(checkpoint, seed) for seed in range(4)]
     latents.append(replace(latents[0], bends=np.stack([bend_row([0.1, 0.2, 0.03, 1.1, 1.2, 0.1, 0.1])] * 3)))
     latents.append(blended(latents[0], np.random.default_rng(1).random(checkpoint.sizes.num_ws)))

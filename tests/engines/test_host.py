@@ -30,7 +30,7 @@ class Painter(SlotEngine):
     def fingerprint(cls):
         return cls.name
 
-    def activate(self, checkpoint, *, progress, sibling=None):
+    def activate(self, checkpoint, *, progress, siblings=()):
         if type(self).refuses:
             raise EngineError("no paint")
         self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)

@@ -63,7 +63,7 @@ def test_the_key_follows_weights_and_settings(stylegan2):
         cache.key_of(stylegan2, "a"),
         cache.key_of(stylegan2, "b"),
         cache.key_of(small_stylegan2(seed=5), "a"),
-        cache.key_of(stylegan2, "a", sibling=small_stylegan2(seed=5)),
+        cache.key_of(stylegan2, "a", siblings=[small_stylegan2(seed=5)]),
     }
     assert len(keys) == 4
     assert cache.key_of(stylegan2, "a") == cache.key_of(stylegan2, "a")

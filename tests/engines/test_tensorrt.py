@@ -57,18 +57,18 @@ def silent(text: str) -> None:
     pass
 
 
-def started(checkpoint: Checkpoint, sibling: Checkpoint | None = None) -> list[str]:
+def started(checkpoint: Checkpoint, *siblings: Checkpoint) -> list[str]:
     """What a start says, from which nothing remains but the cache."""
     said: list[str] = []
     engine = TensorRtEngine(SystemClock())
-    engine.activate(checkpoint, sibling=sibling, progress=said.append)
+    engine.activate(checkpoint, siblings=siblings, progress=said.append)
     engine.close()
     return said
 
 
-def by_onnx(latent: LatentFrame, first: Checkpoint, second: Checkpoint | None = None) -> np.ndarray:
+def by_onnx(latent: LatentFrame, first: Checkpoint, *siblings: Checkpoint) -> np.ndarray:
     """The picture as ONNX Runtime draws it, without any engine."""
-    session = session_of(graphs.graph_of(first, second))
+    session = session_of(graphs.graph_of(first, siblings))
     given = {port.name: getattr(latent, port.name).reshape(port.shape) for port in session.get_inputs()}
     return session.run(None, given)[0]
 
@@ -90,7 +90,7 @@ def test_it_draws_its_graph_as_one_launch_a_picture(engine, stylegan2, card):
 
 
 def test_a_pair_is_its_siblings_and_all_between(engine, pair, card):
-    engine.activate(pair[0], sibling=pair[1], progress=silent)
+    engine.activate(pair[0], siblings=pair[1:], progress=silent)
     latent = latent_for(pair[0], 1)
     between = blended(latent, np.linspace(0, 1, len(latent.ws)))
     for _ in range(2):  # they share their memory, and must not be in each other's way
@@ -116,7 +116,7 @@ def test_an_engine_of_something_else_is_not_taken(library, card, pair, change):
     elif change == "card":
         card.name = "Another card"
     said = started(
-        small_stylegan2(seed=9) if change == "weights" else pair[0], pair[1] if change == "sibling" else None
+        small_stylegan2(seed=9) if change == "weights" else pair[0], *(pair[1:] if change == "sibling" else ())
     )
     assert "loading PyTorch, once, to build the engine" in said
 
@@ -260,7 +260,7 @@ def test_memory_that_is_not_to_be_had_is_an_engine_error_and_none_is_kept(librar
         card.fail(name, code.cudaErrorMemoryAllocation, at=at)
         engine = TensorRtEngine(SystemClock())
         with pytest.raises(EngineError, match=rf"{name}: out of memory \(cudaErrorMemoryAllocation\)"):
-            engine.activate(pair[0], sibling=pair[1], progress=silent)
+            engine.activate(pair[0], siblings=pair[1:], progress=silent)
         assert card.left() == []
         engine.close()
         engine.close()
@@ -408,7 +408,7 @@ def test_no_further_form_is_begun_when_nobody_waits(library, engine, pair, monke
 
     monkeypatch.setattr(engine, "_launch_of", leaves)
     with pytest.raises(EngineError, match="given up"):
-        engine.activate(pair[0], sibling=pair[1], progress=silent)
+        engine.activate(pair[0], siblings=pair[1:], progress=silent)
     assert len(library.targets) == 1
 
 

@@ -37,9 +37,9 @@ class Quick(EagerEngine):
     def fingerprint(cls):
         return f"{cls.name} 1"
 
-    def activate(self, checkpoint, *, progress, sibling=None):
+    def activate(self, checkpoint, *, progress, siblings=()):
         type(self).activated += 1
-        super().activate(checkpoint, progress=progress, sibling=sibling)
+        super().activate(checkpoint, progress=progress, siblings=siblings)
 
     def _infer_impl(self, latent, out):
         super()._infer_impl(latent, out)
@@ -87,7 +87,7 @@ class Refusing(Quick):
 
     name, rank = "refusing", 4
 
-    def activate(self, checkpoint, *, progress, sibling=None):
+    def activate(self, checkpoint, *, progress, siblings=()):
         raise EngineError("no such operator")
 
 
@@ -120,9 +120,9 @@ def cast(monkeypatch):
     return of
 
 
-def activated(checkpoint, *, choice="auto", sibling=None, said=None) -> tuple[EngineHost, Notices]:
+def activated(checkpoint, *, choice="auto", siblings=(), said=None) -> tuple[EngineHost, Notices]:
     notices = Notices()
-    host = EngineHost(checkpoint, sibling=sibling, clock=SystemClock(), notices=notices, choice=choice)
+    host = EngineHost(checkpoint, siblings=siblings, clock=SystemClock(), notices=notices, choice=choice)
     host.activate(progress=(said if said is not None else []).append)
     return host, notices
 
@@ -187,7 +187,7 @@ def test_an_engine_that_is_asked_for_is_not_tried(cast, stylegan2):
 
 def test_where_the_oracle_fails_the_others_are_tried_in_their_order(cast, stylegan2, monkeypatch):
     class Broken(Oracle):
-        def activate(self, checkpoint, *, progress, sibling=None):
+        def activate(self, checkpoint, *, progress, siblings=()):
             raise RuntimeError("out of memory")
 
     cast(Sleepy, Broken)
@@ -210,8 +210,8 @@ def test_a_small_card_holds_one_engine_at_a_time_beside_the_oracle(cast, stylega
     alive: set[str] = set()
     most: list[set[str]] = []
 
-    def opened(self, checkpoint, *, progress, sibling=None):
-        EagerEngine.activate(self, checkpoint, progress=progress, sibling=sibling)
+    def opened(self, checkpoint, *, progress, siblings=()):
+        EagerEngine.activate(self, checkpoint, progress=progress, siblings=siblings)
         alive.add(self.name)
         most.append(set(alive))
 
@@ -245,8 +245,8 @@ def test_full_precision_is_looked_at_for_a_shorter_time(cast, stylegan2, monkeyp
 
 
 def test_the_latents_go_as_far_as_a_show_can(stylegan2):
-    pair = list(trial.latents(stylegan2, sibling_of(stylegan2), count=200))
-    alone = list(trial.latents(stylegan2, None, count=200))
+    pair = list(trial.latents(stylegan2, (sibling_of(stylegan2),), count=200))
+    alone = list(trial.latents(stylegan2, (), count=200))
     assert len(pair) == len(alone) == 200
     mean = stylegan2.tensors["mapping.w_avg"]
     spread = [np.linalg.norm(latent.ws - mean, axis=1).mean() for latent in alone]
@@ -257,7 +257,7 @@ def test_the_latents_go_as_far_as_a_show_can(stylegan2):
     assert sum(bool(latent.blend.any()) for latent in pair) == 100
     assert sum(bool((latent.blend == 1).all()) for latent in pair) == 50
     assert all((latent.blend >= 0).all() and (latent.blend <= 1).all() for latent in pair)
-    again = list(trial.latents(stylegan2, None, count=200))
+    again = list(trial.latents(stylegan2, (), count=200))
     assert all((one.ws == two.ws).all() for one, two in zip(alone, again, strict=True))
 
 
@@ -271,7 +271,7 @@ def test_a_pair_is_tried_as_a_pair(cast, stylegan2):
             super()._infer_impl(replace(latent, blend=np.zeros_like(latent.blend)), out)
 
     cast(Lazy, Oracle)
-    host, _ = activated(stylegan2, sibling=sibling_of(stylegan2))
+    host, _ = activated(stylegan2, siblings=[sibling_of(stylegan2)])
     assert host.name == "eager" and "lazy left out: " in host.why
     host.close()
 
@@ -300,7 +300,7 @@ def test_a_fault_that_may_pass_is_not_remembered(cast, stylegan2):
     class Crowded(Quick):
         name = "crowded"
 
-        def activate(self, checkpoint, *, progress, sibling=None):
+        def activate(self, checkpoint, *, progress, siblings=()):
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
     cast(Crowded, Oracle)

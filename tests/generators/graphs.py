@@ -1,5 +1,6 @@
 """Species of every family as ONNX graphs, each exported once in a test session: exports take seconds."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from weakref import WeakKeyDictionary
@@ -19,8 +20,8 @@ SPECIES = ("sg2_64", "sg3t_64", "sg3r_64", "embryo", *small.REFERENCES)
 FORMS = ("single", "pair")
 
 _build, _to_onnx = network.build, export.to_onnx
-_recipes: WeakKeyDictionary[PictureNetwork, tuple[str, str, bool]] = WeakKeyDictionary()
-_graphs: dict[tuple[str, str, bool, bool], bytes] = {}
+_recipes: WeakKeyDictionary[PictureNetwork, tuple[str, bool]] = WeakKeyDictionary()
+_graphs: dict[tuple[str, bool, bool], bytes] = {}
 
 
 @cache
@@ -50,10 +51,10 @@ def partner_of(checkpoint: Checkpoint) -> Checkpoint:
     return replace(sibling, tensors=tensors, content_hash=f"{sibling.content_hash}-styles")
 
 
-def siblings(name: str, form: str) -> tuple[Checkpoint, Checkpoint | None]:
+def siblings(name: str, form: str) -> tuple[Checkpoint, Sequence[Checkpoint]]:
     """What a network of that form is built from."""
     first = species(name)
-    return first, partner_of(first) if form == "pair" else None
+    return first, [partner_of(first)] if form == "pair" else []
 
 
 def graph(name: str, form: str, *, products: bool = True) -> bytes:
@@ -61,9 +62,9 @@ def graph(name: str, form: str, *, products: bool = True) -> bytes:
     return graph_of(*siblings(name, form), products=products)
 
 
-def graph_of(first: Checkpoint, sibling: Checkpoint | None = None, *, products: bool = True) -> bytes:
-    """A species, or all between two, as it is exported in half precision."""
-    return _recalled(_noted(first, sibling, half=True), products=products)
+def graph_of(first: Checkpoint, siblings: Sequence[Checkpoint] = (), *, products: bool = True) -> bytes:
+    """A species, or all between siblings, as it is exported in half precision."""
+    return _recalled(_noted(first, siblings, half=True), products=products)
 
 
 def remember(patch: pytest.MonkeyPatch) -> None:
@@ -72,9 +73,9 @@ def remember(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(export, "to_onnx", _recalled)
 
 
-def _noted(first: Checkpoint, sibling: Checkpoint | None = None, *, half: bool = False) -> PictureNetwork:
-    net = _build(first, sibling, half=half)
-    _recipes[net] = (first.content_hash, sibling.content_hash if sibling is not None else "", half)
+def _noted(first: Checkpoint, siblings: Sequence[Checkpoint] = (), *, half: bool = False) -> PictureNetwork:
+    net = _build(first, siblings, half=half)
+    _recipes[net] = ("\n".join(each.content_hash for each in (first, *siblings)), half)
     return net
 
 

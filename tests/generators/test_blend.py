@@ -61,7 +61,7 @@ def test_a_blend_is_the_network_with_interpolated_weights(name, request):
     """The claim of the whole thing, for random blends of each layer: within 1e-4 before quantisation."""
     first = species(name, request)
     second = sibling_of(first)
-    pair = network.build(first, second)
+    pair = network.build(first, [second])
     rng = np.random.default_rng(2)
     for trial in range(3):
         blend = rng.random(first.sizes.num_ws).astype(np.float32)
@@ -73,7 +73,7 @@ def test_a_blend_is_the_network_with_interpolated_weights(name, request):
 
 def test_a_pair_can_be_drawn_again_and_again(stylegan2):
     """What is mixed for one picture is gone before the next."""
-    pair = network.build(stylegan2, sibling_of(stylegan2))
+    pair = network.build(stylegan2, [sibling_of(stylegan2)])
     blends = [torch.full((stylegan2.sizes.num_ws,), part) for part in (0.2, 0.8, 0.2)]
     first, other, again = (signal(pair, 3, blend=blend) for blend in blends)
     assert (first == again).all() and (first != other).any()

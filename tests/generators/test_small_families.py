@@ -335,7 +335,7 @@ def test_pictures_of_two_channels_are_refused(request, fixture: str, key: str, b
 def test_every_family_blends_and_ends_in_its_siblings(any_species):
     second = sibling_of(any_species, amount=0.1)
     pair, ws, noise = (
-        picture_network(any_species, second),
+        picture_network(any_species, [second]),
         some_ws(any_species),
         noise_of(any_species.sizes.noise_layers),
     )

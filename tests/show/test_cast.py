@@ -41,7 +41,7 @@ class Slow(SlotEngine):
     def fingerprint(cls):
         return cls.name
 
-    def activate(self, checkpoint, *, progress, sibling=None):
+    def activate(self, checkpoint, *, progress, siblings=()):
         type(self).seen.append(self)
         progress(f"making {checkpoint.sizes.width_px} px")
         end_s = time.monotonic() + self.made_in_s

@@ -121,7 +121,7 @@ def test_the_eye_sees_fractions_of_bytes_and_any_size(learnt):
         assert all(np.allclose(one, other, atol=1e-6) for one, other in zip(exact, again, strict=True))
         alone = [measures.features(picture[None]) for picture in pictures]
         assert np.allclose(exact[0], np.concatenate([each[0] for each in alone]), atol=1e-6)
-        assert measures.thumbs(pictures).shape == (5, min(px, 24), min(px, 24), 3)
+        assert measures.thumbs(pictures).shape == (5, 24, 24, 3)
     grey = measures.features(np.full((4, 32, 32, 3), 128, np.uint8))  # pictures without any difference
     assert np.isfinite(measures.Eye.of(grey).seen(measures.features(learnt[:4, :32, :32]))).all()
 
@@ -184,8 +184,10 @@ def test_copies_are_found_though_they_are_mirrored_moved_and_softened(learnt, un
 
     number, distance = measures.nearest(among[:9], among)
     assert (number == np.arange(9)).all() and (distance == 0).all()
+    mirrored = measures.nearest(measures.thumbs(learnt[:, :, ::-1]), among)
+    assert (mirrored[0] == np.arange(160)).all() and mirrored[1].max() < 1e-3
     assert copies(learnt[:80]) == measures.Copies(ratio=0, near=1)
-    moved = np.roll(blurred(learnt[40:80, :, ::-1], 0.7), (1, -2), (1, 2))
+    moved = np.roll(blurred(learnt[40:80, :, ::-1], 0.7), (-1, 2), (1, 2))
     assert (measures.nearest(measures.thumbs(moved), among)[0] == np.arange(40, 80)).mean() > 0.9
     assert copies(moved).ratio < 0.5
     fresh = copies(animals(80, seed=6))

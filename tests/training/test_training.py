@@ -159,14 +159,14 @@ def test_training_brings_the_species_nearer_to_its_pictures(pictures, tmp_path):
 
 def test_a_sibling_is_a_sibling(pictures, tmp_path):
     first = trained(pictures, tmp_path / "first", images=160)
-    second = trained(pictures, tmp_path / "second", images=160, source=first / "discs.safetensors", name="second")
+    second = trained(pictures, tmp_path / "second", images=160, source=str(first / "discs.safetensors"), name="second")
     one, other = species.load(first / "discs.safetensors"), species.load(second / "second.safetensors")
     assert species.stranger(one, other) == ""
-    assert "on from discs.safetensors" in other.provenance.origin
+    assert "on from discs)" in other.provenance.origin
     weight = "synthesis.b4.conv1.weight"
     assert 0 < np.abs(one.tensors[weight] - other.tensors[weight]).max() < 0.2
     with pytest.raises(Refused, match=r"this run was begun otherwise.*source_sha256"):
-        trained(pictures, tmp_path / "second", images=320, source=second / "second.safetensors", name="second")
+        trained(pictures, tmp_path / "second", images=320, source=str(second / "second.safetensors"), name="second")
 
 
 @pytest.mark.parametrize("name", fresh.FAMILIES)
@@ -194,6 +194,8 @@ def test_a_species_grows(name):
         ({"size_px": 24}, "size 24 px: expected a power of two from 32 to 1024"),
         ({"family": "fastgan"}, "family 'fastgan' is not trained here; expected one of light, stylegan2"),
         ({"batch": 12}, "--batch 12: expected a multiple of 8"),
+        ({"source": "nobody"}, "--from nobody: no such species; expected a .safetensors file"),
+        ({"source": "embryo", "size_px": 32}, "embryo.safetensors: draws 256x256 px; expected a square of at most 32 px"),
         ({"set": Path("nowhere")}, "nowhere: no prepared set"),
         ({"device": "cuda"}, "--device cuda: no NVIDIA card"),
     ],
