@@ -153,6 +153,43 @@ def test_partners_are_siblings_or_strangers_with_a_reason(tmp_path):
     assert setlists.load(path).partners == ()
 
 
+def partnered(partner: str) -> str:
+    return GOOD.replace("seed = 4", f"seed = 4\npartner = {partner}")
+
+
+def test_a_chain_of_siblings_is_resolved(tmp_path):
+    show = load(tmp_path, partnered('["embryo", "embryo"]'))
+    assert len(show.partners) == len(show.siblings) == 2 and show.stranger == ""
+    assert show.plan().anatomy.siblings == 2
+    one = setlists.load(tmp_path / "show.toml", partner_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
+    assert len(one.partners) == 1 and one.plan().anatomy.siblings == 1
+    assert load(tmp_path, partnered('["embryo"]')).plan().anatomy.siblings == 1
+    assert load(tmp_path, partnered("[]")).partners == ()
+
+
+def test_a_chain_with_a_stranger_in_it_is_refused(tmp_path):
+    species.write(tmp_path / "small.safetensors", small_stylegan2())
+    (line,) = refusal(tmp_path, partnered('["embryo", "small"]')).splitlines()
+    assert line.startswith(f"{tmp_path / 'show.toml'}: partner[1]: 'small' is no sibling of ")
+    assert "light and stylegan2 are different families; expected one that was trained on from it" in line
+    assert "take it out" in line
+    alone = load(tmp_path, partnered('["small"]'))
+    assert alone.stranger and alone.siblings == () and alone.plan().anatomy.siblings == 0
+
+
+@pytest.mark.parametrize(
+    ("partner", "expected"),
+    [
+        ('["embryo", "nobody"]', "partner[1]: 'nobody' not found; expected a .safetensors file"),
+        ('["embryo", ""]', "partner[1]: '' not found"),
+        ('["embryo", 5]', "partner[1]: 5; expected `str`, got `int`"),
+        ("5", "partner: 5; expected `str | array`, got `int`"),
+    ],
+)
+def test_a_partner_of_a_chain_is_named_by_its_place(tmp_path, partner, expected):
+    assert expected in refusal(tmp_path, partnered(partner))
+
+
 def test_a_truncated_species_is_refused(tmp_path):
     whole = (resources.CHECKPOINTS / "embryo.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:50_000])

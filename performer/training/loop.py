@@ -42,7 +42,7 @@ from performer.generators import checkpoint as species
 from performer.generators import light
 from performer.generators.checkpoint import Checkpoint, Provenance
 from performer.refusal import Refused
-from performer.training import fresh, lite0
+from performer.training import fresh, lite0, measures
 from performer.training.codes import SMALL_PX, codes_of
 from performer.training.dataset import load as manifest_of
 from performer.training.film import write_film
@@ -55,6 +55,7 @@ LOGGED_EVERY = 50  # steps
 SAVED_EVERY_S = 300.0
 SAID_EVERY_S = 10.0  # where there is no bar
 SHOWN = 48  # animals on a sheet, in rows of 8
+GAUGED = 160  # animals and pictures that are compared at each sheet
 SPARE_BYTES = 256 << 20  # that a run leaves free on its disk
 
 
@@ -153,6 +154,7 @@ class _Run:
         self.teacher = Teacher(start, self.plan.method, device=self.device, crew=crew)
         self._resume()
         self._codes = self._codes_of()
+        self._gauge = _Gauge(self.pictures, seed=self.plan.method.seed) if crew.rank == 0 else None
         self._stop = False
 
     # Before the first step.
@@ -309,6 +311,10 @@ class _Run:
                 shown = teacher.seen // sheet_images > (teacher.seen - method.batch) // sheet_images
                 if crew.rank == 0 and (done or shown or time.monotonic() - saved_s > SAVED_EVERY_S):
                     self._save(with_sheet=shown or (done and not stopping))
+                    if shown and journal is not None and self._gauge is not None:
+                        figures = self._gauge.read(self._animals(GAUGED))
+                        journal.write(teacher.seen, figures)
+                        self._announce(f"after {teacher.seen / 1000:.0f} thousand: {_listed(figures)}")
                     saved_s = time.monotonic()
                     logged_s = max(logged_s, saved_s) if shown else logged_s
                 if stopping:
@@ -359,7 +365,7 @@ class _Run:
         try:
             self.teacher.save(self._state_path)
             tensors = self.teacher.species_tensors()
-            pictures = self._animals()
+            pictures = self._animals(SHOWN)
             if with_sheet:
                 write(self.folder / "samples" / f"{kimg:06d}.png", png(sheet(pictures, columns=8, px=self._tile_px)))
             start = self.teacher.checkpoint
@@ -390,10 +396,10 @@ class _Run:
             made_with=f"performer train {performer.__version__}",
         )
 
-    def _animals(self) -> U8:  # [SHOWN, R, R, 3]
+    def _animals(self, count: int) -> U8:  # [count, R, R, 3]
         """Always of the same latents, so that one sees them grow."""
         z = np.random.default_rng(self.plan.method.seed + 1).standard_normal(
-            (SHOWN, self.teacher.checkpoint.sizes.z_dim), np.float32
+            (count, self.teacher.checkpoint.sizes.z_dim), np.float32
         )
         return self.teacher.drawn(z, psi=1.0)
 
@@ -406,6 +412,23 @@ class _Run:
                 raise Refused(
                     f"{self.folder / 'training.mp4'}: cannot be written ({error.strerror or error})"
                 ) from None
+
+
+class _Gauge:
+    """How far the species has come, in three numbers; `performer measure` knows more."""
+
+    def __init__(self, pictures: Pictures, *, seed: int) -> None:
+        places = np.random.default_rng(seed).permutation(len(pictures))[:GAUGED]
+        features = measures.features(pictures.of(places))
+        self._eye = measures.Eye.of(features)
+        self._real = self._eye.seen(features)
+
+    def read(self, animals: U8) -> dict[str, float]:  # [N, R, R, 3]
+        """The distance to the pictures it learns from, how much animals differ, and the part of their kinds it knows."""
+        seen = self._eye.seen(measures.features(animals[: len(self._real)]))
+        variety = measures.variety(self._real, seen)
+        distance = measures.kernel_distance(self._real, seen).mean
+        return {"distance": distance, "spread": variety.spread, "coverage": variety.coverage}
 
 
 class _Journal:
@@ -469,8 +492,12 @@ def _lasting(seconds: float) -> str:
 
 
 def _figures(seen: int, images: int, line: dict[str, float]) -> str:
-    others = ", ".join(f"{key} {value:.3g}" for key, value in line.items() if key != "images_per_s")
+    others = _listed({key: value for key, value in line.items() if key != "images_per_s"})
     return f"{seen / 1000:.1f} of {images / 1000:.0f} thousand pictures, {line['images_per_s']:.1f} a second, {others}"
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return ", ".join(f"{key} {value:.3g}" for key, value in figures.items())
 
 
 def best_precision(device: str) -> str:

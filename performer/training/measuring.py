@@ -8,6 +8,9 @@ the held-out pictures blurred, so that one sees how much a number is.
 Half of the pictures, real and drawn alike, are mirrored by a coin first: species are mostly trained on mirrored pictures
 too, and are not to be blamed for it.
 
+FID as papers print it needs Inception-v3, whose published weights could not be checked here against its published
+figures, so it is left out; what stands here as FID and KID is to be compared with itself alone.
+
 Thread: main. On the processor.
 """
 
@@ -62,13 +65,13 @@ NAME_WIDTH = 28  # letters
 
 HEADINGS = {
     "distance": "How far from the real pictures (0 would be the same)",
-    "variety": "How many different pictures there are (1: as among real ones)",
+    "variety": "How many different pictures there are (compare with the held-out ones)",
     "copies": "Whether it copies what it learnt from (1: no nearer to it than unseen pictures)",
     "walk": "How it moves on a slow walk",
 }
 VARIETY = {
     "spread": "difference of any two",
-    "kinship": "difference of the most alike",
+    "twins": "part that has a twin",
     "density": "among real ones (density)",
     "coverage": "kinds covered (coverage)",
 }
@@ -94,10 +97,10 @@ GRADES = {
         (1.2, "they differ as real ones do"),
         (np.inf, "wild: some are like no real one"),
     ),
-    "variety.kinship": (
-        (0.4, "collapsed: the same come again"),
-        (0.7, "many are alike"),
-        (np.inf, "the same do not come again"),
+    "variety.twins": (
+        (0.15, "the same do not come again"),
+        (0.4, "some come again"),
+        (np.inf, "collapsed: the same come again"),
     ),
     "variety.density": (
         (0.3, "most are like no real one"),
@@ -186,7 +189,8 @@ def measure(options: MeasureOptions, *, announce: Callable[[str], None], console
     The same species, set, numbers and seed give the same figures on one machine.
 
     Raises:
-        Refused: no such species or set, a set of too few or unequal pictures, too few to draw, `out` is there already.
+        Refused: no such species or set, a set of too few or unequal pictures, a species that draws no squares or no
+            finite numbers, `out` is there already.
     """
     out = options.out or Path(f"{options.species.stem}-measures")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -198,7 +202,6 @@ def measure(options: MeasureOptions, *, announce: Callable[[str], None], console
     for note in notes:
         announce(f"note     {note}")
 
-    rest = len(files) - min(len(files), options.pictures)
     matched = min(len(files), options.pictures, len(unseen_files) or MATCHED, MATCHED)
     matched = max(LEAST_PICTURES, min(matched, MATCHED_BYTES // (3 * size_px**2)))
     announce(
@@ -206,7 +209,7 @@ def measure(options: MeasureOptions, *, announce: Callable[[str], None], console
     )
     # The order of the files is that of their names, in which what is alike often stands together.
     random.Random(0).shuffle(files)
-    real = _look(_read(files, size_px), measured=len(files) - rest, kept=matched, eyes=eyes)
+    real = _look(_read(files, size_px), measured=min(len(files), options.pictures), kept=matched, eyes=eyes)
     unseen = _look(_read(unseen_files, size_px), kept=matched, eyes=eyes) if unseen_files else None
     blurred = _look(map(_blurred, _read(unseen_files, size_px)), kept=matched, eyes=eyes) if unseen_files else None
     announce(f"drawing {options.pictures:,} pictures")
@@ -423,6 +426,10 @@ class Painter:
             ws = np.stack([self._ws(z, label, psi) for z, label in part])
             with torch.inference_mode():
                 signal = rgba(self._network, torch.from_numpy(ws), self._noise, self._more)
+            if not torch.isfinite(signal).all():
+                raise Refused(
+                    f"{self.checkpoint.path}: draws NaN or infinity; expected finite pictures; train it again"
+                )
             yield from signal[..., :3].float().numpy()
 
     def _ws(self, z: F32, label: int, psi: float) -> F32:  # [num_ws, w_dim]
@@ -460,8 +467,10 @@ def _distances(
         standards = [each.standard for each in others if each.standard is not None]
         kids = [measures.kernel_distance(real.standard, each) for each in standards]
         fids = [measures.frechet_distance(real.standard[:matched], each[:matched]) for each in standards]
-        figures.append(_distance("distance.kid.lite0", "things (KID)", [each.mean for each in kids], kids[0].deviation))
-        figures.append(_distance("distance.fid.lite0", "things (FID)", fids))
+        figures.append(
+            _distance("distance.kid.lite0", "to a trained eye (KID)", [each.mean for each in kids], kids[0].deviation)
+        )
+        figures.append(_distance("distance.fid.lite0", "to a trained eye (FID)", fids))
     return figures
 
 
@@ -542,7 +551,8 @@ def _figure(group: str, key: str, name: str, value: float, floor: float | None =
 
 def _graded(figure_id: str, value: float) -> str:
     """The words of the first grade that `value` lies below."""
-    return next(words for below, words in GRADES[figure_id] if value < below)
+    grades = GRADES[figure_id]
+    return next((words for below, words in grades if value < below), grades[-1][1])
 
 
 # What is shown.

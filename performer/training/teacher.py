@@ -36,8 +36,9 @@ HALF_LIFE = 10_000  # pictures, of the average
 RAMP = 0.05  # ... and no more than this share of what has been seen, so that a young species is not its own past
 NEAR = 0.3  # deviations between the latent of a picture and the one that it is drawn from
 AHEAD = 4_000  # pictures that the critic learns from before the generator listens to it
-ANCHORED = 4  # one in so many pictures is drawn near the latent of a real one, and held to it ...
-ANCHOR, ANCHOR_PX = 10.0, 16  # ... with this weight, at this size
+ANCHORED = 2  # one in so many pictures is drawn near the latent of a real one, and held to it ...
+ANCHOR = 2.0  # ... with this weight, by which it is as strong as the critic, or half
+FULL_BATCH = 64  # of the published rate; smaller ones are noisier, and learn from the critic at a lower one
 MOST_AUGMENTED = 0.95
 AVERAGED_Z = 10_000  # latents whose mean w is the mean animal
 
@@ -101,10 +102,7 @@ class Teacher:
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.critic = self._critic(eyes).to(self.device)
         self._learning = [p for p in self.critic.parameters() if p.requires_grad]
-        self._optimisers = {
-            "generator": self._adam(list(self.generator.parameters()), every=1),
-            "critic": self._adam(self._learning, every=PENALTY_EVERY if method.critic == "plain" else 1),
-        }
+        self._optimisers = {"generator": self._adam("generator"), "critic": self._adam("critic")}
 
     @property
     def seen(self) -> int:
@@ -133,6 +131,8 @@ class Teacher:
         with torch.no_grad():
             for number, noise in enumerate(self.generator.noise_maps()):
                 noise.copy_(draws.shared(f"noise {number}", *noise.shape))
+        if self.seen >= method.shown:
+            self._set_rate(method.rate * math.sqrt(min(method.batch / FULL_BATCH, 1.0)))
         teach = self._projected if method.critic == "projected" else self._plain
         log = self._shown(real, z, draws) if self.seen < method.shown else {}
         if self.seen >= method.shown - AHEAD:
@@ -147,12 +147,7 @@ class Teacher:
         whole = torch.full((len(z),), self.checkpoint.sizes.num_ws, device=self.device)
         with self._cast():
             fake = self.generator(self.generator.ws(near, near, whole)).float()
-            distance = sum((_smaller(fake, by) - _smaller(real, by)).abs().mean() for by in (1, 4, 16))
-            if isinstance(self.critic, Projected):
-                with torch.no_grad():
-                    wanted = self.critic.eyes(real)
-                for seen, want in zip(self.critic.eyes(fake), wanted, strict=True):
-                    distance = distance + (seen.float() - want.float()).abs().mean() / want.float().abs().mean()
+            distance = self._unlike(fake, real, halvings=(0, 2, 4))
         return {"shown": self._learn("generator", distance)}
 
     def _projected(self, real: Tensor, z: Tensor, draws: Draws, *, alone: bool) -> dict[str, Tensor]:
@@ -212,13 +207,24 @@ class Teacher:
         return self.generator.ws(anywhere, other, crossover)
 
     def _anchored(self, loss: Tensor, fake: Tensor, real: Tensor) -> Tensor:
-        """The loss, and how far small versions of the pictures near known latents are from the pictures themselves.
+        """The loss, and how unlike its pictures are what was drawn near their latents.
 
-        It keeps colours and forms where they are while the critic is still a bad teacher, and no picture of the set is
-        forgotten, as a generator does that collapses.
+        A critic alone is content with one good animal, and a generator that is taught by few pictures a step soon draws
+        nothing else. This keeps every picture of the set in it; at full size pixels are left to the critic.
         """
-        small = (F.adaptive_avg_pool2d(pictures[::ANCHORED], ANCHOR_PX) for pictures in (fake, real))
-        return loss + ANCHOR * (next(small) - next(small)).abs().mean()
+        with self._cast():
+            unlike = self._unlike(fake[::ANCHORED], real[::ANCHORED], halvings=(2, 4))
+        return loss + ANCHOR * unlike
+
+    def _unlike(self, fake: Tensor, real: Tensor, *, halvings: tuple[int, ...]) -> Tensor:
+        """How far pictures are from others: by their colours after so many halvings, and by what eyes see in them."""
+        distance = sum((_smaller(fake, 1 << by) - _smaller(real, 1 << by)).abs().mean() for by in halvings)
+        if isinstance(self.critic, Projected):
+            with torch.no_grad():
+                wanted = self.critic.eyes(real)
+            for seen, want in zip(self.critic.eyes(fake), wanted, strict=True):
+                distance = distance + (seen.float() - want.float()).abs().mean() / want.float().abs().mean()
+        return torch.as_tensor(distance)
 
     @contextmanager
     def _critic_held(self) -> Iterator[None]:
@@ -239,6 +245,11 @@ class Teacher:
         self.crew.average(p.grad for group in optimiser.param_groups for p in group["params"])
         optimiser.step()
         return loss.detach()
+
+    def _set_rate(self, rate: float) -> None:
+        for who, optimiser in self._optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self._lazily(who)
 
     def _judged(self, of_real: Tensor, of_fake: Tensor) -> dict[str, Tensor]:
         """What the critic thinks on average, and how much more often it takes real pictures for real than not, -1..1."""
@@ -264,11 +275,16 @@ class Teacher:
         channels = fresh.channels_of(self.checkpoint.family, size_px=size_px)
         return Plain(size_px=size_px, channels=channels, shuffle=light.SHUFFLE if is_light else 1)
 
-    def _adam(self, parameters: list[nn.Parameter], *, every: int) -> torch.optim.Adam:
-        """With a penalty every few steps, rates as if they came in every step: Karras et al. (2020), appendix B."""
-        lazily = every / (every + 1) if every > 1 else 1.0
+    def _adam(self, who: str) -> torch.optim.Adam:
+        lazily = self._lazily(who)
         betas = (BETAS[0] ** lazily, BETAS[1] ** lazily)
+        parameters = self.generator.parameters() if who == "generator" else self._learning
         return torch.optim.Adam(parameters, lr=self.method.rate * lazily, betas=betas, eps=EPSILON)
+
+    def _lazily(self, who: str) -> float:
+        """What rates are scaled by where a penalty comes every few steps only: Karras et al. (2020), appendix B."""
+        penalised = who == "critic" and self.method.critic == "plain"
+        return PENALTY_EVERY / (PENALTY_EVERY + 1) if penalised else 1.0
 
     # What it knows, to and from a file.
 

@@ -23,7 +23,16 @@ from performer.choreography.motion import (
 from performer.choreography.plan import Cue, Length, Memory, Plan
 from performer.choreography.routes import Route
 from performer.choreography.transport import Transport
-from performer.flow import STRAIGHT, AudioEvent, AudioEventKind, AudioFeatures, ControlEvent, Tick, frozen_array
+from performer.flow import (
+    STRAIGHT,
+    AudioEvent,
+    AudioEventKind,
+    AudioFeatures,
+    ControlEvent,
+    Tick,
+    frozen_array,
+    species_at,
+)
 from performer.params import Controls, Param, ParamTable, base_params, reduce
 
 FPS = 40
@@ -476,6 +485,56 @@ def test_blends_of_nothing_and_all_are_the_siblings_themselves():
         _, _, single = played(plan_of({}, body=alone), 60)
         ends.append([(a.ws == b.ws).all() for a, b in zip(pair, single, strict=True)])
     assert all(map(all, ends))
+
+
+def chain() -> Anatomy:
+    """Three species, each of which becomes the next."""
+    first, third = siblings(), replace(anatomy(shift=-1.0), w_from_z=lambda z: np.cos(z) - 1)
+    between = lambda z, part: first.partner.w_from_z(z) * (1 - part) + third.w_from_z(z) * part  # noqa: E731
+    return replace(first, partner=replace(first.partner, partner=third, w_between=between))
+
+
+def all_at(blend: float) -> dict[str, float]:
+    return {f"blend.{group}": blend for group in ("coarse", "middle", "fine")}
+
+
+def test_a_chain_is_each_of_its_species_in_turn():
+    body = chain()
+    for part, alone in ((0.0, anatomy()), (0.5, body.partner), (1.0, body.partner.partner)):
+        _, _, latents = played(plan_of({"values": all_at(part)}, body=body), 60)
+        _, _, single = played(plan_of({}, body=alone), 60)
+        assert all((a.ws == b.ws).all() for a, b in zip(latents, single, strict=True))
+        assert (latents[-1].blend == part).all()
+
+
+def test_the_way_through_a_chain_has_no_seam():
+    terms: Terms = [(0, (0, 5), 0.5), (2, (1, 7), 2.0), (2, (0, 5), 1.0)]
+    places = np.linspace(0, 2, 2001)
+    way = [np.vstack(chain().mean_and_offsets(3, terms, place=place)) for place in places]
+    steps = np.abs(np.diff(way, axis=0)).max(axis=(1, 2))
+    assert steps.max() < 0.02 and np.abs(way[0] - way[1000]).max() > 1 and np.abs(way[1000] - way[-1]).max() > 1
+
+
+def test_a_fade_past_a_species_in_the_middle_draws_its_own_animals_there():
+    """Not those between the animals of the first and the last."""
+    body, still = chain(), {"latent.truncation": 0.0}
+    cues = ({"values": still}, {"fade": Length(1.0), "values": still | all_at(1.0)})
+    plan = plan_of(*cues, body=body)
+    _, _, latents = played(plan, 80, controls=pressing(plan, {20: "cue.go"}))
+    (middle,) = [latent for latent in latents if (latent.blend == 0.5).all()]
+    assert middle.ws[0] == pytest.approx(body.partner.w_avg, abs=1e-5)
+    assert max(np.abs(b.ws - a.ws).max() for a, b in zip(latents, latents[1:], strict=False)) < 0.4
+    assert latents[-1].ws[0] == pytest.approx(body.partner.partner.w_avg)
+
+
+@pytest.mark.parametrize("siblings", range(9))
+def test_every_place_of_a_chain_is_known_by_its_number(siblings):
+    """In single precision, in which three thirds need not be one."""
+    for place in range(siblings + 1):
+        blend = np.full(8, place / max(siblings, 1), np.float32)
+        assert species_at(blend, siblings=siblings) == place
+        blend[3] = np.nextafter(blend[3], np.float32(0.5 if place != siblings / 2 else 1))
+        assert species_at(blend, siblings=siblings) == (None if siblings else 0)
 
 
 def test_a_stranger_has_a_latent_of_its_own_only_while_it_is_seen():

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from importlib import util
 
 import numpy as np
@@ -68,8 +69,8 @@ def engine(request):
     engine.close()
 
 
-def partner(engine: Engine, checkpoint: Checkpoint) -> Checkpoint:
-    return graphs.partner_of(checkpoint) if engine.half else sibling_of(checkpoint, amount=0.1)
+def partner(engine: Engine, checkpoint: Checkpoint, *, seed: int = 11) -> Checkpoint:
+    return (graphs.partner_of if engine.half else partial(sibling_of, amount=0.1))(checkpoint, seed=seed)
 
 
 def test_both_first_engines_are_usable_here():
@@ -195,6 +196,27 @@ def test_siblings_at_rest_are_themselves_and_no_seam_lies_between(engine, specie
             assert np.abs(at[rest].astype(int) - at[nearly]).max() <= 1
     for rest in (0.0, 1.0):
         assert np.abs(at[rest].astype(int) - at[0.5]).max() > 3
+
+
+def test_a_chain_is_each_of_its_species_and_no_seam_lies_where_one_stands(engine, stylegan2):
+    siblings = [partner(engine, stylegan2, seed=seed) for seed in (1, 2)]
+    engine.activate(stylegan2, siblings=siblings, progress=lambda text: None)
+    latent, seen = latent_for(stylegan2, 1), []
+    for place, alone in enumerate((stylegan2, *siblings)):
+        part = np.float32(place / 2)
+        around = [np.clip(np.nextafter(part, np.float32(to)), 0, 1) for to in (-1, 2)]
+        before, at, after = (picture(engine, blended(latent, each)) for each in (around[0], part, around[1]))
+        single = type(engine)(SystemClock())
+        single.activate(alone, progress=lambda text: None)
+        assert (picture(single, latent) == at).all()
+        single.close()
+        for nearly in (before, after):
+            if engine.half:
+                assert psnr_db(nearly.astype(int), at.astype(int)) >= LEAST_PSNR_DB
+            else:
+                assert np.abs(nearly.astype(int) - at).max() <= 1
+        seen += [at, picture(engine, blended(latent, place / 2 + 1 / 4 if place < 2 else np.linspace(0, 1, 6)))]
+    assert len({pixels.tobytes() for pixels in seen}) == 6
 
 
 def test_each_layer_blends_by_itself(engine, stylegan2):

@@ -170,8 +170,9 @@ def test_it_draws_both_siblings_and_all_between(engine, stylegan2):
     engine.activate(stylegan2, siblings=[second], progress=silent)
     latent = latent_for(stylegan2, 1)
     between = blended(latent, np.linspace(0, 1, len(latent.ws)))
+    forms = ((latent, (stylegan2,)), (blended(latent, 1), (second,)), (between, (stylegan2, [second])))
     for _ in range(2):
-        for each, species in ((latent, (stylegan2,)), (blended(latent, 1), (second,)), (between, (stylegan2, [second]))):
+        for each, species in forms:
             net = network.build(*species)
             given = {name: torch.tensor(getattr(each, name)) for name in net.inputs}
             given["ws"] = given["ws"][None]

@@ -14,6 +14,7 @@ from performer.engines.openvino import HINTS, OpenVinoEngine, compiled_model, co
 from performer.flow import STRAIGHT
 from performer.generators.network import SignalNetwork, build
 from tests.conftest import EMBRYO, small_stylegan2
+from tests.generators.latents import sibling_of
 
 
 def silent(text: str) -> None:
@@ -30,6 +31,20 @@ def test_error_against_eager_before_quantisation(embryo, truncation):
     for _ in range(4):
         ws = (mean + rng.standard_normal((1, 12, 512)).astype(np.float32) * 0.6 * truncation).astype(np.float32)
         given = [ws, rng.random((11, 3)).astype(np.float32) * 2, STRAIGHT.copy()]
+        with torch.no_grad():
+            expected = oracle(*map(torch.from_numpy, given)).numpy()
+        assert np.abs(compiled(given)[0] - expected).max() <= 1e-3
+
+
+def test_a_chain_draws_what_eager_draws_wherever_its_layers_stand(stylegan2):
+    siblings = [sibling_of(stylegan2, seed=seed) for seed in (1, 2)]
+    graph = converted(stylegan2, siblings=siblings, progress=silent, signal=True)
+    compiled, oracle = openvino.Core().compile_model(graph, "CPU", HINTS), SignalNetwork(build(stylegan2, siblings))
+    rng = np.random.default_rng(5)
+    for place in (0.2, 0.5, 0.7, None):
+        blend = np.full(6, place, np.float32) if place is not None else rng.random(6, np.float32)
+        ws = rng.standard_normal((1, 6, 24)).astype(np.float32) * 0.6
+        given = [ws, rng.random((5, 3)).astype(np.float32), STRAIGHT.copy(), blend]
         with torch.no_grad():
             expected = oracle(*map(torch.from_numpy, given)).numpy()
         assert np.abs(compiled(given)[0] - expected).max() <= 1e-3
@@ -64,8 +79,10 @@ def test_the_key_follows_weights_and_settings(stylegan2):
         cache.key_of(stylegan2, "b"),
         cache.key_of(small_stylegan2(seed=5), "a"),
         cache.key_of(stylegan2, "a", siblings=[small_stylegan2(seed=5)]),
+        cache.key_of(stylegan2, "a", siblings=[small_stylegan2(seed=5), small_stylegan2(seed=6)]),
+        cache.key_of(stylegan2, "a", siblings=[small_stylegan2(seed=6), small_stylegan2(seed=5)]),
     }
-    assert len(keys) == 4
+    assert len(keys) == 6
     assert cache.key_of(stylegan2, "a") == cache.key_of(stylegan2, "a")
 
 

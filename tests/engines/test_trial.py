@@ -15,7 +15,7 @@ from performer.engines import host as hosting
 from performer.engines.eager import EagerEngine
 from performer.engines.engine import Availability, EngineError
 from performer.engines.host import EngineHost
-from performer.flow import STRAIGHT
+from performer.flow import STRAIGHT, species_at
 from performer.notices import Notices
 from tests.conftest import small_stylegan2
 from tests.generators.latents import sibling_of
@@ -172,7 +172,7 @@ def test_the_verdict_is_remembered_until_something_changes(cast, stylegan2, monk
 def test_a_verdict_that_cannot_be_read_is_found_anew(cast, stylegan2, damage):
     cast(Quick, Oracle)
     activated(stylegan2)[0].close()
-    cache.store(trial.FOLDER, trial._key([Quick, Oracle], stylegan2, None), damage)
+    cache.store(trial.FOLDER, trial._key([Quick, Oracle], stylegan2, ()), damage)
     activated(stylegan2)[0].close()
     assert Oracle.activated == 2
 
@@ -259,6 +259,15 @@ def test_the_latents_go_as_far_as_a_show_can(stylegan2):
     assert all((latent.blend >= 0).all() and (latent.blend <= 1).all() for latent in pair)
     again = list(trial.latents(stylegan2, (), count=200))
     assert all((one.ws == two.ws).all() for one, two in zip(alone, again, strict=True))
+
+
+def test_the_latents_of_a_chain_stand_at_each_species_and_everywhere_between(stylegan2):
+    siblings = [sibling_of(stylegan2, seed=seed) for seed in (1, 2, 3)]
+    blends = [latent.blend for latent in trial.latents(stylegan2, siblings, count=trial.LATENTS_FULL)]
+    at = {species_at(blend, siblings=3) for blend in blends}
+    assert at == {0, 1, 2, 3, None}
+    spans = {(int(blend.min() * 3), int(blend.max() * 3)) for blend in blends if species_at(blend, siblings=3) is None}
+    assert {(0, 0), (1, 1), (2, 2), (0, 2)} <= spans
 
 
 def test_a_pair_is_tried_as_a_pair(cast, stylegan2):

@@ -38,13 +38,13 @@ def species(name: str) -> Checkpoint:
     return replace(found, content_hash=name)
 
 
-def partner_of(checkpoint: Checkpoint) -> Checkpoint:
+def partner_of(checkpoint: Checkpoint, *, seed: int = 11) -> Checkpoint:
     """A sibling that can be had in half precision.
 
     The embryo draws small differences of large features, which kernels that were moved at random no longer cancel: what is
     left is noise, in half precision another. Its sibling differs in styles alone.
     """
-    sibling = sibling_of(checkpoint, amount=0.1)
+    sibling = sibling_of(checkpoint, amount=0.1, seed=seed)
     if checkpoint.family != light.NAME:
         return sibling
     tensors = {key: (sibling if ".affine." in key else checkpoint).tensors[key] for key in checkpoint.tensors}

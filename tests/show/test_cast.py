@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,16 @@ def test_a_machine_short_of_time_gets_a_smaller_picture_ready(large, display, sl
             time.sleep(0.005)
         image = cast.small.latest()
         assert image is not None and image.pixels.shape == (256, 256, 4)
+    cast.close()
+
+
+def test_the_smaller_picture_has_all_siblings(large, display):
+    sibling = large.checkpoint
+    cast = of(replace(large, partners=(sibling, sibling)))
+    cast.host.measured_ms = 18.0
+    make(cast, display)
+    assert len(cast.host.siblings) == 2
+    assert [each.sizes.width_px for each in (cast.small.checkpoint, *cast.small.siblings)] == [256] * 3
     cast.close()
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_struct
 from pythonosc.udp_client import SimpleUDPClient
 
 from performer import setlist as setlists
@@ -28,7 +29,9 @@ from performer.play import PlayOptions, prepare
 from performer.show import Show
 from performer.stage import compositor
 from performer.stage.outputs.headless import Headless
+from performer.training import fresh
 from tests.conftest import small_stylegan2
+from tests.generators.latents import sibling_of
 from tests.show.conftest import play_until
 from tests.show.program import free_port
 
@@ -148,11 +151,19 @@ params = { blend.coarse = 1, blend.middle = 1, blend.fine = 1 }
 """
 
 
-def partners(tmp_path, first: Checkpoint, second: Checkpoint) -> PlayOptions:
-    """A show of two species that stand still in two cues; the second is all the partner's."""
-    for name, checkpoint in (("first", first), ("second", second)):
+CHAIN = PAIR.replace('"second"', '["second", "third"]', 1).replace("= 1", "= 0.5").replace("schema = 0.5", "schema = 1")
+CHAIN += """[[cue]]
+id = "third"
+fade = 0.6
+params = { blend.coarse = 1, blend.middle = 1, blend.fine = 1 }
+"""
+
+
+def partners(tmp_path, *chain: Checkpoint, text: str = PAIR) -> PlayOptions:
+    """A show of species that stand still, each in its cue."""
+    for name, checkpoint in zip(("first", "second", "third"), chain, strict=False):
         species.write(tmp_path / f"{name}.safetensors", checkpoint)
-    (tmp_path / "pair.toml").write_text(PAIR)
+    (tmp_path / "pair.toml").write_text(text)
     path = str(tmp_path / "pair.toml")
     return PlayOptions(setlist=path, headless=True, size_px=(160, 90), osc_host="127.0.0.1", osc_port=free_port())
 
@@ -166,11 +177,11 @@ def seconds_of(show: Show, seconds: float) -> list[np.ndarray]:
     return pictures
 
 
-def alone(options: PlayOptions, tmp_path) -> tuple[np.ndarray, np.ndarray]:
-    """The second cue with the second species alone: (the engine's picture, the screen)."""
-    text = PAIR.replace('species = "first"\npartner', "species")
-    (tmp_path / "alone.toml").write_text(text)
-    show = prepare(replace(options, setlist=str(tmp_path / "alone.toml"), cue="second"), announce=lambda text: None)
+def alone(options: PlayOptions, tmp_path, *, name: str = "second") -> tuple[np.ndarray, np.ndarray]:
+    """The cue of a species with that species alone: (the engine's picture, the screen)."""
+    lines = (tmp_path / "pair.toml").read_text().replace('species = "first"', f'species = "{name}"').splitlines()
+    (tmp_path / "alone.toml").write_text("\n".join(line for line in lines if not line.startswith("partner")))
+    show = prepare(replace(options, setlist=str(tmp_path / "alone.toml"), cue=name), announce=lambda text: None)
     try:
         screen = seconds_of(show, 1.0)[-1]
         return show.host.latest().pixels.copy(), screen
@@ -205,6 +216,33 @@ def test_one_species_becomes_another_without_a_jump_and_is_then_all_the_other(ki
     expected, screen = alone(options, tmp_path)
     assert (drawn == expected).all()
     assert np.abs(way[-1] - screen).max() <= 1
+
+
+def test_a_chain_of_three_plays_each_as_it_is_alone(tmp_path):
+    first = fresh.species("light", size_px=64, seed=2, width=0.5)
+    first = replace(first, provenance=replace_struct(first.provenance, name="larva"))
+    chain = [first]
+    for seed, name in enumerate(("pupa", "imago")):
+        moved = sibling_of(first, seed=seed)
+        chain.append(replace(moved, provenance=replace_struct(first.provenance, name=name)))
+    # An engine by name, since the fastest need not be the same twice.
+    options, said, stood = replace(partners(tmp_path, *chain, text=CHAIN), engine="openvino"), [], {}
+    show = prepare(options, announce=said.append)
+    try:
+        assert "partner  larva becomes pupa, then imago: siblings, crossbred layer by layer" in said
+        assert show.over is None
+        seconds_of(show, 1.0)
+        for name in ("second", "third"):
+            SimpleUDPClient("127.0.0.1", show.hands.port).send_message("/perf/cue/go", [])
+            way = seconds_of(show, 1.6)
+            stood[name] = show.host.latest().pixels.copy(), way[-1]
+    finally:
+        show.close()
+    assert np.abs(stood["second"][0].astype(int) - stood["third"][0]).mean() > 2
+    for name, (drawn, seen) in stood.items():
+        expected, screen = alone(options, tmp_path, name=name)
+        assert (drawn == expected).all(), np.abs(drawn.astype(int) - expected).max()
+        assert np.abs(seen - screen).max() <= 1
 
 
 # --- a machine that is short of time ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from performer.refusal import Refused
 from performer.training import measures, measuring
 from performer.training.measuring import MeasureOptions, Painter, measure
 from tests.conftest import small_stylegan2
+from tests.generators import test_parity, test_small_families
 from tests.show.program import run
 
 PX = 48
@@ -74,15 +75,15 @@ def mean_of(distances: dict[int, float]) -> float:
 
 
 def test_patches_have_no_distance_from_themselves_and_more_the_more_they_are_blurred(learnt, unseen):
-    real = learnt[: len(unseen)]
+    real, unseen = learnt[:40], unseen[:40]
     assert measures.level_sizes(256) == [256, 128, 64, 32, 16] and measures.level_sizes(PX) == [48, 24]
     assert measures.sliced_wasserstein(real, real) == {48: 0.0, 24: 0.0}
     spoilt = [unseen, *(blurred(unseen, radius_px) for radius_px in (0.8, 1.5, 3))]
     found = [measures.sliced_wasserstein(real, each) for each in spoilt]
     assert all(np.diff([mean_of(each) for each in found]) > 0)
     assert found[2][48] > 3 * found[0][48], "fine detail goes first"
-    assert found == [measures.sliced_wasserstein(real, each) for each in spoilt], "the same every time"
-    with pytest.raises(ValueError, match=r"\[160, 48, 48, 3\] and \[80, 48, 48, 3\]; expected as many"):
+    assert found[0] == measures.sliced_wasserstein(real, unseen), "the same every time"
+    with pytest.raises(ValueError, match=r"\[160, 48, 48, 3\] and \[40, 48, 48, 3\]; expected as many"):
         measures.sliced_wasserstein(learnt, unseen)
 
 
@@ -162,10 +163,13 @@ def test_the_frechet_distance_of_normal_distributions(count):
 def test_collapse_is_found(learnt, unseen, eye):
     real, others = (eye.seen(measures.features(pictures)) for pictures in (learnt[:80], unseen))
     healthy = measures.variety(real, others)
-    assert 0.85 < healthy.spread < 1.15 and 0.8 < healthy.kinship < 1.25
+    assert 0.85 < healthy.spread < 1.15 and healthy.twins < 0.2
     assert 0.7 < healthy.density < 1.4 and healthy.coverage > 0.8
     few = measures.variety(real, np.tile(others[:5], (16, 1)))
-    assert few.kinship == pytest.approx(0, abs=1e-6) and few.coverage < 0.4
+    assert few.twins == 1 and few.coverage < 0.4
+    quarter = others.copy()
+    quarter[:20] = others[20]
+    assert measures.variety(real, quarter).twins > 0.25 and measures.variety(real, quarter).coverage > 0.7
     one = measures.variety(real, others[:1] + 0.05 * (others - others[:1]))
     assert one.spread < 0.1 and one.coverage < 0.6
     half = measures.variety(real, np.tile(others[others[:, 0] > np.median(others[:, 0])], (2, 1)))
@@ -184,9 +188,9 @@ def test_copies_are_found_though_they_are_mirrored_moved_and_softened(learnt, un
 
     number, distance = measures.nearest(among[:9], among)
     assert (number == np.arange(9)).all() and (distance == 0).all()
-    mirrored = measures.nearest(measures.thumbs(learnt[:, :, ::-1]), among)
-    assert (mirrored[0] == np.arange(160)).all() and mirrored[1].max() < 1e-3
-    assert copies(learnt[:80]) == measures.Copies(ratio=0, near=1)
+    mirrored = measures.nearest(measures.thumbs(learnt[:9, :, ::-1]), among)
+    assert (mirrored[0] == np.arange(9)).all() and mirrored[1].max() < 1e-3
+    assert copies(learnt[:40]) == measures.Copies(ratio=0, near=1)
     moved = np.roll(blurred(learnt[40:80, :, ::-1], 0.7), (-1, 2), (1, 2))
     assert (measures.nearest(measures.thumbs(moved), among)[0] == np.arange(40, 80)).mean() > 0.9
     assert copies(moved).ratio < 0.5
@@ -323,9 +327,23 @@ def test_the_painter_draws_what_a_show_draws(stylegan2, embryo):
         assert larger.shape == (300, 300, 3)
         exact = next(iter(painter.frames([painter.z(measuring.ANIMALS, 3)], psi=0.7)))
         assert np.abs(exact - drawn[0]).max() <= 1.01 and (exact != np.round(exact)).any()
-    classes = replace(stylegan2, sizes=msgspec.structs.replace(stylegan2.sizes, width_px=32))
+    wide = replace(stylegan2, sizes=msgspec.structs.replace(stylegan2.sizes, width_px=32))
+    broken = dict(stylegan2.tensors) | {"synthesis.b4.torgb.bias": np.full(3, np.nan, np.float32)}
+    with pytest.raises(Refused, match=r"draws NaN or infinity"):
+        next(iter(Painter(replace(stylegan2, tensors=broken), size_px=16, seed=0).pictures([0], psi=1.0)))
     with pytest.raises(Refused, match=r"draws 32x16 px; expected squares"):
-        Painter(classes, size_px=16, seed=0)
+        Painter(wide, size_px=16, seed=0)
+
+
+@pytest.mark.parametrize("name", ["sg3t_64", *test_small_families.REFERENCES])
+def test_every_family_is_drawn(name):
+    small = test_small_families.REFERENCES.get(name)
+    checkpoint = test_parity.reference(name)[0] if small is None else test_small_families.reference(*small)[0]
+    painter = Painter(checkpoint, size_px=32, seed=0)
+    one, other = painter.pictures([0, 1], psi=1.0)  # of two classes, where there are any
+    assert one.shape == other.shape == (32, 32, 3) and one.dtype == np.uint8
+    if checkpoint.sizes.classes:
+        assert len(painter._mappings) == 2
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path, quiet, without_lite0):
