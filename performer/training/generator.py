@@ -41,7 +41,8 @@ class Generator(nn.Module):
         crossover: Tensor,  # [N], whole numbers: rows of ws from here on come from `other`.
     ) -> Tensor:  # [N, num_ws, w_dim]
         """Style mixing: Karras et al., "A Style-Based Generator Architecture" (2019), section 3.1."""
-        w, v = self.mapping(torch.cat([z, other])).chunk(2)
+        with torch.autocast(z.device.type, enabled=False):  # latents are too fine for eight bits of mantissa
+            w, v = self.mapping(torch.cat([z, other])).chunk(2)
         rows = torch.arange(self.sizes.num_ws, device=z.device)
         return torch.where((rows < crossover[:, None])[:, :, None], w[:, None], v[:, None])
 

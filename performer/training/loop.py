@@ -232,7 +232,7 @@ class _Run:
                 self._room()
                 write(plan_path, msgspec.json.format(msgspec.json.encode(self.plan)))
                 write(self.folder / "real.png", self._real_sheet())
-        except (SafetensorError, KeyError) as error:
+        except (SafetensorError, KeyError, RuntimeError) as error:
             raise Refused(
                 f"{self._state_path}: is damaged ({error}); move it away to begin anew from the set, or take the "
                 f"species itself further: --from {self.path}"
