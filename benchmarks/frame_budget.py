@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=8.0, help="seconds that are not counted")
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--fps", type=float, default=None)
-    parser.add_argument("--setlist", default="first-light")
+    parser.add_argument("--setlist", default="metamorphosis")
     parser.add_argument("--species", default="", help="a species instead of the setlist's")
     parser.add_argument("--headless", action="store_true", help="EGL instead of a window under Xvfb")
     parser.add_argument("--hud", action="store_true")

@@ -41,10 +41,10 @@ class Play:
     Esc held for a second to leave.
     """
 
-    setlist: Annotated[str, tyro.conf.Positional] = "first-light"
+    setlist: Annotated[str, tyro.conf.Positional] = "metamorphosis"
     """A setlist (.toml), or the name of a bundled one."""
     species: str = ""
-    """Play this species (.safetensors) instead of the setlist's."""
+    """Play this species (.safetensors) instead of the setlist's and its partners."""
     partner: str = ""
     """Let it become this species (.safetensors), as far as the blend parameters say."""
     input: bool = False
@@ -128,7 +128,7 @@ class Play:
 class Check:
     """Check a setlist and everything that it names; exit status 2 where something is wrong."""
 
-    setlist: Annotated[str, tyro.conf.Positional] = "first-light"
+    setlist: Annotated[str, tyro.conf.Positional] = "metamorphosis"
     """A setlist (.toml), or the name of a bundled one."""
 
     def run(self) -> None:

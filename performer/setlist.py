@@ -29,7 +29,7 @@ from performer.stage.compositor import stage_params
 from performer.stage.isf import IsfError, params_of
 
 SCHEMA = 1
-DEMO = "first-light"  # the setlist of `performer play` without a name
+DEMO = "metamorphosis"  # the setlist of `performer play` without a name
 DEFAULT_SHADERS = ["feedback", "grade"]
 
 
@@ -178,7 +178,7 @@ def load(
     """Read and check a setlist with everything that it names.
 
     `audio`, `species_name` and `partner_name` replace the setlist's own (`--input`, `--file`, `--species` and `--partner`
-    of the command line); the last all partners of a chain.
+    of the command line); the last all partners of a chain. Another species plays alone, where no partner is named with it.
 
     Raises:
         SetlistError: with all problems that were found.
@@ -195,7 +195,8 @@ def load(
         note("cue", "none; expected at least one [[cue]]")
 
     checkpoint = _species(path, "species", file.species, note, instead=species_name)
-    partners, stranger = _partners(path, file.partner, checkpoint, note, instead=partner_name)
+    becoming = "" if species_name else file.partner  # what the setlist's own species becomes, not any other
+    partners, stranger = _partners(path, becoming, checkpoint, note, instead=partner_name)
     label = file.label
     if checkpoint is not None and label not in checkpoint.sizes.labels:
         if species_name:  # the number was meant for the setlist's own species

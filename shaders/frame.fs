@@ -12,6 +12,8 @@
      "HELP": "how softly the picture's edge goes over into its surroundings"},
     {"NAME": "sides", "TYPE": "float", "DEFAULT": 0.94, "MIN": 0.0, "MAX": 1.0,
      "HELP": "brightness of the surroundings"},
+    {"NAME": "ground", "TYPE": "float", "DEFAULT": 0.0, "MIN": 0.0, "MAX": 1.0,
+     "HELP": "the surroundings: 0 goes on with what is at the picture's edge, 1 is the colour of its corners, as paper"},
     {"NAME": "breath", "TYPE": "float", "DEFAULT": 0.012, "MIN": 0.0, "MAX": 0.1,
      "HELP": "slow swelling of the picture, as a part of its size"}
   ],
@@ -76,7 +78,10 @@ void main() {
         sum += weight * texture(small, mirrored(p + vec2(x, y) * reach)).rgb;
         weights += weight;
       }
-    gl_FragColor = vec4(sum / weights, 1.0);
+    vec3 corners = vec3(0.0);
+    for (int corner = 0; corner < 4; corner++)
+      corners += 0.25 * texture(small, vec2(0.03) + 0.94 * vec2(corner & 1, corner >> 1)).rgb;
+    gl_FragColor = vec4(mix(sum / weights, corners, ground), 1.0);
   } else {
     vec2 q = at * 2.0 - 1.0;
     q *= q;

@@ -153,6 +153,14 @@ def test_partners_are_siblings_or_strangers_with_a_reason(tmp_path):
     assert setlists.load(path).partners == ()
 
 
+def test_another_species_plays_alone(tmp_path):
+    embryo = str(resources.CHECKPOINTS / "embryo.safetensors")
+    load(tmp_path, partnered('["embryo", "embryo"]'))
+    path = tmp_path / "show.toml"
+    assert setlists.load(path, species_name=embryo).partners == ()
+    assert len(setlists.load(path, species_name=embryo, partner_name=embryo).partners) == 1
+
+
 def partnered(partner: str) -> str:
     return GOOD.replace("seed = 4", f"seed = 4\npartner = {partner}")
 

@@ -149,6 +149,9 @@ class _Run:
             seed=self.plan.method.seed,
         )
         settle_memory()
+        if self.device.startswith("cuda"):  # pictures are always of one size, and training forgives short floats
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self.teacher = Teacher(start, self.plan.method, device=self.device, crew=crew)

@@ -417,6 +417,19 @@ def test_a_broken_image_of_another_size_leaves_the_picture_that_is_there(rig: Ri
     assert np.abs(seen[MIDDLE] - np.array((200, 40, 40))).max() <= 2
 
 
+def test_paper_goes_on_in_the_colour_of_its_corners(rig: Rig) -> None:
+    """What reaches to the picture's edge, here a red band, does not stain the paper beside it."""
+    banded = flat(240, 235, 220, side=64)
+    banded[20:44, :, :3] = 200, 0, 0
+    beside = np.s_[30:42, 2:12]
+    stained = rig.show(banded)[beside]
+    rig.set(**{"frame.ground": 1.0})
+    clean = rig.show(banded)
+    assert stained[..., 1].mean() < 150
+    assert np.abs(clean[beside] - np.array([240, 235, 220])).max() <= 3
+    assert clean[36, 64, 0] > 150 > clean[36, 64, 1], "the picture itself is as it was"
+
+
 # --- two generators --------------------------------------------------------------------------------------------------
 
 SMALL, LARGE = busy(1, 32), busy(2, 64)
