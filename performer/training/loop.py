@@ -14,12 +14,9 @@ Thread: main. Several processes (torchrun) share the work; the first one writes.
 """
 
 import ctypes
-import json
-import math
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,8 +27,6 @@ import msgspec
 import numpy as np
 import torch
 import torch.distributed as distributed
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -42,10 +37,11 @@ from performer.generators import checkpoint as species
 from performer.generators import light
 from performer.generators.checkpoint import Checkpoint, Provenance
 from performer.refusal import Refused
-from performer.training import fresh, lite0, measures
+from performer.training import fresh, lite0
 from performer.training.codes import SMALL_PX, codes_of
 from performer.training.dataset import load as manifest_of
 from performer.training.film import write_film
+from performer.training.journal import GAUGED, Gauge, Journal, listed, progress
 from performer.training.pictures import Pictures, files_of, read
 from performer.training.sheet import png, sheet, write
 from performer.training.teacher import Crew, Method, Teacher
@@ -53,9 +49,7 @@ from performer.training.teacher import Crew, Method, Teacher
 FEWEST, FEW = 16, 200  # pictures: below the first there is nothing to learn from, below the second it is hard
 LOGGED_EVERY = 50  # steps
 SAVED_EVERY_S = 300.0
-SAID_EVERY_S = 10.0  # where there is no bar
 SHOWN = 48  # animals on a sheet, in rows of 8
-GAUGED = 160  # animals and pictures that are compared at each sheet
 SPARE_BYTES = 256 << 20  # that a run leaves free on its disk
 
 
@@ -157,7 +151,7 @@ class _Run:
         self.teacher = Teacher(start, self.plan.method, device=self.device, crew=crew)
         self._resume()
         self._codes = self._codes_of()
-        self._gauge = _Gauge(self.pictures, seed=self.plan.method.seed) if crew.rank == 0 else None
+        self._gauge = Gauge(self.pictures, seed=self.plan.method.seed) if crew.rank == 0 else None
         self._stop = False
 
     # Before the first step.
@@ -288,11 +282,11 @@ class _Run:
             self._announce(f"nothing to do: {teacher.seen // 1000} thousand pictures have been seen; see --kimg")
             return
         share = method.batch // crew.count
-        journal = _Journal(self.folder, seen=teacher.seen) if crew.rank == 0 else None
+        journal = Journal(self.folder, seen=teacher.seen) if crew.rank == 0 else None
         logged: dict[str, list[Tensor]] = {}
         saved_s = logged_s = time.monotonic()
         sheet_images = self._options.sheet_images
-        with self._asked_to_stop(), _bar(self._announce, crew.rank == 0) as bar:
+        with self._asked_to_stop(), progress(self._announce, crew.rank == 0) as bar:
             while teacher.seen < images:
                 first = teacher.seen + crew.rank * share
                 places = self.pictures.places(first, share)
@@ -317,7 +311,7 @@ class _Run:
                     if shown and journal is not None and self._gauge is not None:
                         figures = self._gauge.read(self._animals(GAUGED))
                         journal.write(teacher.seen, figures)
-                        self._announce(f"after {teacher.seen / 1000:.0f} thousand: {_listed(figures)}")
+                        self._announce(f"after {teacher.seen / 1000:.0f} thousand: {listed(figures)}")
                     saved_s = time.monotonic()
                     logged_s = max(logged_s, saved_s) if shown else logged_s
                 if stopping:
@@ -415,92 +409,6 @@ class _Run:
                 raise Refused(
                     f"{self.folder / 'training.mp4'}: cannot be written ({error.strerror or error})"
                 ) from None
-
-
-class _Gauge:
-    """How far the species has come, in three numbers; `performer measure` knows more."""
-
-    def __init__(self, pictures: Pictures, *, seed: int) -> None:
-        places = np.random.default_rng(seed).permutation(len(pictures))[:GAUGED]
-        features = measures.features(pictures.of(places))
-        self._eye = measures.Eye.of(features)
-        self._real = self._eye.seen(features)
-
-    def read(self, animals: U8) -> dict[str, float]:  # [N, R, R, 3]
-        """The distance to the pictures it learns from, how much animals differ, and the part of their kinds it knows."""
-        seen = self._eye.seen(measures.features(animals[: len(self._real)]))
-        variety = measures.variety(self._real, seen)
-        distance = measures.kernel_distance(self._real, seen).mean
-        return {"distance": distance, "spread": variety.spread, "coverage": variety.coverage}
-
-
-class _Journal:
-    """log.jsonl and, where it is installed, TensorBoard."""
-
-    def __init__(self, folder: Path, *, seen: int) -> None:
-        """What was written after `seen` pictures, by a run that ended before it saved, is taken back. Raises OSError."""
-        self._path = folder / "log.jsonl"
-        lines = self._path.read_text().splitlines() if self._path.is_file() else []
-        kept = [line for line in lines if json.loads(line)["seen"] <= seen]
-        write(self._path, "".join(f"{line}\n" for line in kept).encode())
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self._board = None
-        else:
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=seen + 1)
-
-    def write(self, seen: int, line: dict[str, float]) -> None:
-        with self._path.open("a") as file:
-            file.write(json.dumps({"seen": seen} | {key: round(value, 5) for key, value in line.items()}) + "\n")
-        if self._board is not None:
-            for key, value in line.items():
-                self._board.add_scalar(key, value, seen)
-
-
-@contextmanager
-def _bar(announce: Callable[[str], None], shown: bool) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
-    """Progress: a bar on a terminal, a line now and then elsewhere."""
-    if shown and sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task("training", figures="")
-
-            def move(seen: int, images: int, line: dict[str, float]) -> None:
-                progress.update(task, total=images, completed=seen, figures=_figures(seen, images, line))
-
-            yield move
-        return
-    last_s = -math.inf
-
-    def say(seen: int, images: int, line: dict[str, float]) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s > SAID_EVERY_S:
-            last_s = time.monotonic()
-            left_s = (images - seen) / line["images_per_s"]
-            announce(f"{_figures(seen, images, line)}, {_lasting(left_s)} left")
-
-    yield say
-
-
-def _lasting(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
-
-
-def _figures(seen: int, images: int, line: dict[str, float]) -> str:
-    others = _listed({key: value for key, value in line.items() if key != "images_per_s"})
-    return f"{seen / 1000:.1f} of {images / 1000:.0f} thousand pictures, {line['images_per_s']:.1f} a second, {others}"
-
-
-def _listed(figures: dict[str, float]) -> str:
-    return ", ".join(f"{key} {value:.3g}" for key, value in figures.items())
 
 
 def best_precision(device: str) -> str:

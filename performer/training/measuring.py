@@ -1,9 +1,9 @@
 """Measuring a species against the pictures that it was trained on, and against those that it never saw.
 
 Reads a species and a prepared set, draws, and writes a folder: `report.json`, the contact sheets `neighbours.png`,
-`samples-0.7.png` and `samples-1.0.png`, and `walk.png`. What is measured stands in `measures.py`. Next to each figure
-stands the floor: the same figure of the held-out pictures, the best that a species can reach; and, for distances, that of
-the held-out pictures blurred, so that one sees how much a number is.
+`samples-0.7.png` and `samples-1.0.png`, and `walk.png`. What is measured stands in `measures.py`, and how it is told in
+`verdict.py`. Next to each figure stands the floor: the same figure of the held-out pictures, the best that a species can
+reach; and, for distances, that of the held-out pictures blurred, so that one sees how much a number is.
 
 Half of the pictures, real and drawn alike, are mirrored by a coin first: species are mostly trained on mirrored pictures
 too, and are not to be blamed for it.
@@ -24,9 +24,7 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 from PIL import ImageFilter
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 from torch import nn
 
 from performer import __version__
@@ -37,8 +35,10 @@ from performer.generators.checkpoint import Checkpoint
 from performer.generators.mapping import Mapping
 from performer.generators.network import rgba
 from performer.refusal import Refused
-from performer.training import lite0, measures, pictures
+from performer.training import lite0, looks, measures, pictures, verdict
+from performer.training.looks import Blocks, Eye
 from performer.training.sheet import png, sheet, write
+from performer.training.verdict import Figure, Report
 
 VERSION = 1  # of the measures: figures of different versions are not to be compared
 
@@ -61,71 +61,6 @@ NEIGHBOUR_COLUMNS, NEIGHBOUR_BANDS = 8, 3
 WALK_STOPS = 12
 LEAST_FRAMES = 3
 GROUND = (255, 255, 255)
-NAME_WIDTH = 28  # letters
-
-HEADINGS = {
-    "distance": "How far from the real pictures (0 would be the same)",
-    "variety": "How many different pictures there are (compare with the held-out ones)",
-    "copies": "Whether it copies what it learnt from (1: no nearer to it than unseen pictures)",
-    "walk": "How it moves on a slow walk",
-}
-VARIETY = {
-    "spread": "difference of any two",
-    "twins": "part that has a twin",
-    "density": "among real ones (density)",
-    "coverage": "kinds covered (coverage)",
-}
-COPIES = {"ratio": "distance to the nearest", "near": "part that is very near"}
-WALK = {
-    "change": "change in a frame",
-    "jump": "largest change by the median",
-    "jerk": "change of the change",
-    "reversal": "part that is taken back",
-    "memory": "likeness of two changes",
-}
-# What a value below the number means. Of a distance: of the way from unseen pictures (0) to slightly blurred ones (1).
-GRADES = {
-    "distance": (
-        (0.15, "as near as unseen ones"),
-        (1, "nearer than blurred ones"),
-        (4, "beyond blurred ones"),
-        (np.inf, "far from real ones"),
-    ),
-    "variety.spread": (
-        (0.6, "collapsed: they hardly differ"),
-        (0.85, "they differ less than real ones"),
-        (1.2, "they differ as real ones do"),
-        (np.inf, "wild: some are like no real one"),
-    ),
-    "variety.twins": (
-        (0.15, "the same do not come again"),
-        (0.4, "some come again"),
-        (np.inf, "collapsed: the same come again"),
-    ),
-    "variety.density": (
-        (0.3, "most are like no real one"),
-        (0.7, "many are like no real one"),
-        (np.inf, "they lie where real ones lie"),
-    ),
-    "variety.coverage": (
-        (0.5, "most kinds are missing"),
-        (0.85, "some kinds are missing"),
-        (np.inf, "nearly every kind is there"),
-    ),
-    "copies.ratio": (
-        (0.4, "copies: see neighbours.png"),
-        (0.75, "leans on them: neighbours.png"),
-        (np.inf, "does not copy"),
-    ),
-    "copies.near": ((0.1, "few"), (np.inf, "some are copied: neighbours.png")),
-    "walk.change": ((0.02, "stands still"), (np.inf, "in steps of a byte")),
-    "walk.jump": ((2.5, "even"), (5, "uneven"), (np.inf, "jumps")),
-    "walk.jerk": ((0.3, "glides"), (1, "restless"), (np.inf, "shakes")),
-    "walk.reversal": ((0.05, "does not flicker"), (0.2, "flickers a little"), (np.inf, "flickers")),
-    "walk.memory": ((0.3, "trembles"), (0.8, "flows unevenly"), (np.inf, "flows")),
-    "walk.length": ((np.inf, "lower is smoother; 1 would be straight"),),
-}
-AS_FAR = 1.25  # times the distance of unseen pictures: no further
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,45 +75,12 @@ class MeasureOptions:
     seed: int = 0
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the report."""
-
-    id: str
-    name: str
-    value: float
-    words: str  # what it means, for whoever does not know the number
-    deviation: float | None = None  # over subsets
-    floor: float | None = None  # of held-out pictures in place of drawn ones
-    blurred: float | None = None  # of held-out pictures, blurred a little
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """`report.json`."""
-
-    measures: int
-    made_with: str
-    species: str
-    species_sha256: str
-    set: str
-    size_px: int
-    psi: float  # of all that is measured, but for the walks
-    walk_psi: float
-    seed: int
-    drawn: int
-    real: int  # pictures that were learnt from; copies are looked for among all of them
-    held_out: int
-    matched: int  # of each, for figures that depend on the number
-    frames: int
-    notes: list[str]
-    figures: list[Figure]
-
-
 @dataclass(frozen=True, slots=True)
 class Looks:
     """What measures need of a number of pictures."""
 
     first: U8  # [n, S, S, 3], as many as are compared picture by picture
-    blocks: measures.Blocks
+    blocks: Blocks
     thumbs: F32  # [N, T, T, 3], of all
     standard: F64 | None  # [n, 1280], what Lite0 sees of the first MATCHED or so: it takes most of the time
 
@@ -215,7 +117,7 @@ def measure(options: MeasureOptions, *, announce: Callable[[str], None], console
     announce(f"drawing {options.pictures:,} pictures")
     drawn = _look(painter.pictures(range(options.pictures), psi=1.0), kept=matched, eyes=eyes)
     announce("comparing")
-    eye = measures.Eye.of(real.blocks)
+    eye = Eye.of(real.blocks)
     figures = _distances(real, drawn, unseen, blurred, eye=eye, matched=matched)
     nearest, distances = measures.nearest(drawn.thumbs, real.thumbs)
     figures += _variety(eye.seen(real.blocks), drawn, unseen, eye=eye, matched=matched)
@@ -261,7 +163,7 @@ def measure(options: MeasureOptions, *, announce: Callable[[str], None], console
         write(out / "report.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     except OSError as error:
         raise Refused(f"--out {out}: cannot be written ({error.strerror or error})") from None
-    console.print(_tables(report))
+    console.print(verdict.tables(report))
     announce(f"measures {out}: report.json, {', '.join(sorted(sheets))}")
     return out
 
@@ -333,20 +235,20 @@ def _look(
     measured: int | None = None,  # only so many go beyond a thumbnail; all by default
 ) -> Looks:
     """Look at pictures a few at a time, so that they need not all be in memory."""
-    blocks: list[measures.Blocks] = []
+    blocks: list[Blocks] = []
     first: list[U8] = []
     thumbs: list[F32] = []
     standard: list[np.ndarray] = []
     count = 0
     for batch in _batches(shown, MOST_BATCH):
-        thumbs.append(measures.thumbs(batch))
+        thumbs.append(looks.thumbs(batch))
         wanted = len(batch) if measured is None else max(0, min(len(batch), measured - count))
         mirrored = _tossed(batch[:wanted], count)
         first += list(mirrored[: max(0, kept - count)])
         count += len(batch)
         if not wanted:
             continue
-        blocks.append(measures.features(mirrored))
+        blocks.append(looks.features(mirrored))
         if eyes is not None and len(standard) * MOST_BATCH < MATCHED:
             with torch.inference_mode():
                 planes = torch.from_numpy(mirrored).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -450,7 +352,7 @@ def _resized(picture: F32, size_px: int) -> F32:
 
 
 def _distances(
-    real: Looks, drawn: Looks, unseen: Looks | None, blurred: Looks | None, *, eye: measures.Eye, matched: int
+    real: Looks, drawn: Looks, unseen: Looks | None, blurred: Looks | None, *, eye: Eye, matched: int
 ) -> list[Figure]:
     """How far the drawn pictures are from the real ones, in three ways."""
     others = [drawn] if unseen is None or blurred is None else [drawn, unseen, blurred]
@@ -458,66 +360,32 @@ def _distances(
     seen = [measures.kernel_distance(ours, eye.seen(each.blocks)) for each in others]
     patches = [measures.sliced_wasserstein(real.first, each.first) for each in others]
     figures = [
-        _distance("distance.kid", "the whole look (KID)", [each.mean for each in seen], seen[0].deviation),
-        _distance("distance.swd", "patches (SWD)", [float(np.mean(list(each.values()))) for each in patches]),
+        verdict.distance("distance.kid", [each.mean for each in seen], seen[0].deviation),
+        verdict.distance("distance.swd", [float(np.mean(list(each.values()))) for each in patches]),
     ]
-    for px in patches[0]:
-        figures.append(_detail(f"distance.swd.{px}", f"  details at {px} px", [each[px] for each in patches]))
+    figures += [verdict.detail(px, [each[px] for each in patches]) for px in patches[0]]
     if real.standard is not None:
         standards = [each.standard for each in others if each.standard is not None]
         kids = [measures.kernel_distance(real.standard, each) for each in standards]
         fids = [measures.frechet_distance(real.standard[:matched], each[:matched]) for each in standards]
-        figures.append(
-            _distance("distance.kid.lite0", "to a trained eye (KID)", [each.mean for each in kids], kids[0].deviation)
-        )
-        figures.append(_distance("distance.fid.lite0", "to a trained eye (FID)", fids))
+        figures.append(verdict.distance("distance.kid.lite0", [each.mean for each in kids], kids[0].deviation))
+        figures.append(verdict.distance("distance.fid.lite0", fids))
     return figures
 
 
-def _distance(figure_id: str, name: str, values: list[float], deviation: float | None = None) -> Figure:
-    """A distance of drawn pictures, and, where there are any, of unseen and of blurred ones."""
-    if len(values) == 1:
-        words = "lower is better"
-        return Figure(id=figure_id, name=name, value=values[0], deviation=deviation, words=words)
-    value, floor, blurred = values
-    words = "lower is better"  # where so few are held out that blurring them does not count
-    if blurred > floor:
-        words = _graded("distance", (value - floor) / (blurred - floor))
-    return Figure(id=figure_id, name=name, value=value, deviation=deviation, floor=floor, blurred=blurred, words=words)
+def _variety(ours: F64, drawn: Looks, unseen: Looks | None, *, eye: Eye, matched: int) -> list[Figure]:
+    def among(shown: Looks) -> measures.Variety:
+        return measures.variety(ours[:matched], eye.seen(shown.blocks)[:matched])
 
-
-def _detail(figure_id: str, name: str, values: list[float]) -> Figure:
-    """A distance of one level: what blurred pictures have in the fine ones they have not in the coarse ones."""
-    if len(values) == 1:
-        return _distance(figure_id, name, values)
-    value, floor, blurred = values
-    times = value / max(floor, 1e-9)
-    words = "as near as unseen ones" if times <= AS_FAR else f"{times:.1f} times unseen ones"
-    return Figure(id=figure_id, name=name, value=value, floor=floor, blurred=blurred, words=words)
-
-
-def _variety(ours: F64, drawn: Looks, unseen: Looks | None, *, eye: measures.Eye, matched: int) -> list[Figure]:
-    here, there = (
-        None if each is None else measures.variety(ours[:matched], eye.seen(each.blocks)[:matched])
-        for each in (drawn, unseen)
-    )
-    assert here is not None
-    found = []
-    for key, name in VARIETY.items():
-        value, floor = getattr(here, key), None if there is None else getattr(there, key)
-        # A few hundred unseen pictures do not cover everything either.
-        words = _graded(f"variety.{key}", value / floor if key == "coverage" and floor else value)
-        found.append(Figure(id=f"variety.{key}", name=name, value=value, floor=floor, words=words))
-    return found
+    return verdict.figures("variety", among(drawn), None if unseen is None else among(unseen))
 
 
 def _copies(drawn: F32, unseen: F32) -> list[Figure]:
-    found = measures.copies(drawn, unseen)
-    floors = {"ratio": 1.0, "near": measures.NEAR}
-    return [_figure("copies", key, name, getattr(found, key), floors[key]) for key, name in COPIES.items()]
+    floor = measures.Copies(ratio=1.0, near=measures.NEAR)
+    return verdict.figures("copies", measures.copies(drawn, unseen), floor)
 
 
-def _walks(painter: Painter, eye: measures.Eye, *, frames: int, apart: float) -> tuple[list[Figure], list[U8]]:
+def _walks(painter: Painter, eye: Eye, *, frames: int, apart: float) -> tuple[list[Figure], list[U8]]:
     """(figures, WALK_STOPS pictures of each walk, all the way to the next animal)."""
     stops: list[U8] = []
     seen: list[F64] = []
@@ -535,24 +403,12 @@ def _walks(painter: Painter, eye: measures.Eye, *, frames: int, apart: float) ->
             at = [z(angle) for angle in np.linspace(0, np.pi / 2, WALK_STOPS)]
             stops.extend((frame + 0.5).astype(np.uint8) for frame in painter.frames(at, psi=WALK_PSI))
             walk = np.stack(list(painter.frames([z(frame * WALK_STEP_RAD) for frame in range(frames)], psi=WALK_PSI)))
-            seen.append(eye.seen(measures.features(walk)))
+            seen.append(eye.seen(looks.features(walk)))
             yield walk
 
     found = measures.steadiness(walks())
-    figures = [_figure("walk", key, name, getattr(found, key)) for key, name in WALK.items()]
     length = measures.path_length(seen, step_rad=WALK_STEP_RAD, apart=apart)
-    return [*figures, _figure("walk", "length", "perceptual path length", length)], stops
-
-
-def _figure(group: str, key: str, name: str, value: float, floor: float | None = None) -> Figure:
-    figure_id = f"{group}.{key}"
-    return Figure(id=figure_id, name=name, value=value, floor=floor, words=_graded(figure_id, value))
-
-
-def _graded(figure_id: str, value: float) -> str:
-    """The words of the first grade that `value` lies below."""
-    grades = GRADES[figure_id]
-    return next((words for below, words in grades if value < below), grades[-1][1])
+    return [*verdict.figures("walk", found), verdict.figure("walk.length", length)], stops
 
 
 # What is shown.
@@ -588,38 +444,3 @@ def _samples(drawn: Iterable[U8], real: Sequence[U8]) -> U8:
 
 def _empty(height_px: int, width_px: int) -> U8:
     return np.broadcast_to(np.array(GROUND, np.uint8), (height_px, width_px, 3))
-
-
-def _tables(report: Report) -> Group:
-    """What the terminal shows: a table for each group; 80 letters wide at most."""
-    parts: list[RenderableType] = [
-        Text(
-            f"{report.species}: {report.drawn:,} pictures drawn at truncation {report.psi:g}, "
-            f"{report.real:,} real ones, {report.size_px} px",
-            style="bold",
-        )
-    ]
-    for group, heading in HEADINGS.items():
-        figures = [figure for figure in report.figures if figure.id.startswith(f"{group}.")]
-        if not figures:
-            continue
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        table.add_column("", width=NAME_WIDTH)
-        columns = [("drawn", "value"), ("held out", "floor"), ("blurred", "blurred")]
-        columns = [
-            (title, key) for title, key in columns if any(getattr(figure, key) is not None for figure in figures)
-        ]
-        for title, _ in columns:
-            table.add_column(title, justify="right", no_wrap=True)
-        table.add_column("")
-        for figure in figures:
-            table.add_row(figure.name, *(_short(getattr(figure, key)) for _, key in columns), figure.words)
-        parts += [Text(), Text(heading, style="bold"), table]
-    return Group(*parts)
-
-
-def _short(value: float | None) -> str:
-    """Three digits that count, as a person reads them."""
-    if value is None:
-        return ""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

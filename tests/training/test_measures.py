@@ -16,8 +16,10 @@ from performer.generators import checkpoint as species
 from performer.generators import family
 from performer.generators.network import PictureNetwork
 from performer.refusal import Refused
-from performer.training import measures, measuring
+from performer.training import looks, measures, measuring
+from performer.training.looks import Eye
 from performer.training.measuring import MeasureOptions, Painter, measure
+from performer.training.verdict import Report
 from tests.conftest import small_stylegan2
 from tests.generators import test_parity, test_small_families
 from tests.show.program import run
@@ -66,8 +68,8 @@ def unseen() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def eye(learnt) -> measures.Eye:
-    return measures.Eye.of(measures.features(learnt))
+def eye(learnt) -> Eye:
+    return Eye.of(looks.features(learnt))
 
 
 def mean_of(distances: dict[int, float]) -> float:
@@ -88,11 +90,11 @@ def test_patches_have_no_distance_from_themselves_and_more_the_more_they_are_blu
 
 
 def test_the_eye_orders_pictures_by_how_much_they_were_spoilt(learnt, unseen, eye):
-    real = eye.seen(measures.features(learnt))
+    real = eye.seen(looks.features(learnt))
     assert np.isclose((real**2).mean(), 1) and np.allclose(real.mean(axis=0), 0)
 
     def distance(pictures: np.ndarray) -> float:
-        return measures.kernel_distance(real, eye.seen(measures.features(pictures))).mean
+        return measures.kernel_distance(real, eye.seen(looks.features(pictures))).mean
 
     rng = np.random.default_rng(3)
     floor = distance(unseen)
@@ -116,15 +118,15 @@ def test_the_eye_orders_pictures_by_how_much_they_were_spoilt(learnt, unseen, ey
 def test_the_eye_sees_fractions_of_bytes_and_any_size(learnt):
     for px in (16, 45, 130):
         pictures = np.stack([np.asarray(Image.fromarray(picture).resize((px, px))) for picture in learnt[:5]])
-        exact = measures.features(pictures)
+        exact = looks.features(pictures)
         assert all(np.isfinite(block).all() for block in exact)
-        again = measures.features(pictures.astype(np.float32))
+        again = looks.features(pictures.astype(np.float32))
         assert all(np.allclose(one, other, atol=1e-6) for one, other in zip(exact, again, strict=True))
-        alone = [measures.features(picture[None]) for picture in pictures]
+        alone = [looks.features(picture[None]) for picture in pictures]
         assert np.allclose(exact[0], np.concatenate([each[0] for each in alone]), atol=1e-6)
-        assert measures.thumbs(pictures).shape == (5, 24, 24, 3)
-    grey = measures.features(np.full((4, 32, 32, 3), 128, np.uint8))  # pictures without any difference
-    assert np.isfinite(measures.Eye.of(grey).seen(measures.features(learnt[:4, :32, :32]))).all()
+        assert looks.thumbs(pictures).shape == (5, 24, 24, 3)
+    grey = looks.features(np.full((4, 32, 32, 3), 128, np.uint8))  # pictures without any difference
+    assert np.isfinite(Eye.of(grey).seen(looks.features(learnt[:4, :32, :32]))).all()
 
 
 def test_the_kernel_distance_has_no_bias():
@@ -161,7 +163,7 @@ def test_the_frechet_distance_of_normal_distributions(count):
 
 
 def test_collapse_is_found(learnt, unseen, eye):
-    real, others = (eye.seen(measures.features(pictures)) for pictures in (learnt[:80], unseen))
+    real, others = (eye.seen(looks.features(pictures)) for pictures in (learnt[:80], unseen))
     healthy = measures.variety(real, others)
     assert 0.85 < healthy.spread < 1.15 and healthy.twins < 0.2
     assert 0.7 < healthy.density < 1.4 and healthy.coverage > 0.8
@@ -180,19 +182,19 @@ def test_collapse_is_found(learnt, unseen, eye):
 
 
 def test_copies_are_found_though_they_are_mirrored_moved_and_softened(learnt, unseen):
-    among = measures.thumbs(learnt)
-    reference = measures.nearest(measures.thumbs(unseen), among)[1]
+    among = looks.thumbs(learnt)
+    reference = measures.nearest(looks.thumbs(unseen), among)[1]
 
     def copies(pictures: np.ndarray) -> measures.Copies:
-        return measures.copies(measures.nearest(measures.thumbs(pictures), among)[1], reference)
+        return measures.copies(measures.nearest(looks.thumbs(pictures), among)[1], reference)
 
     number, distance = measures.nearest(among[:9], among)
     assert (number == np.arange(9)).all() and (distance == 0).all()
-    mirrored = measures.nearest(measures.thumbs(learnt[:9, :, ::-1]), among)
+    mirrored = measures.nearest(looks.thumbs(learnt[:9, :, ::-1]), among)
     assert (mirrored[0] == np.arange(9)).all() and mirrored[1].max() < 1e-3
     assert copies(learnt[:40]) == measures.Copies(ratio=0, near=1)
     moved = np.roll(blurred(learnt[40:80, :, ::-1], 0.7), (-1, 2), (1, 2))
-    assert (measures.nearest(measures.thumbs(moved), among)[0] == np.arange(40, 80)).mean() > 0.9
+    assert (measures.nearest(looks.thumbs(moved), among)[0] == np.arange(40, 80)).mean() > 0.9
     assert copies(moved).ratio < 0.5
     fresh = copies(animals(80, seed=6))
     assert 0.85 < fresh.ratio < 1.2 and fresh.near < 0.2
@@ -272,7 +274,7 @@ def test_a_species_is_measured_from_the_command_line(tmp_path):
     for text in ("embryo: 16 pictures drawn", "far from real ones", "does not copy", "held out", "measures embryo-mea"):
         assert text in done.stdout, done.stdout
     out = tmp_path / "embryo-measures"
-    report = msgspec.json.decode((out / "report.json").read_bytes(), type=measuring.Report)
+    report = msgspec.json.decode((out / "report.json").read_bytes(), type=Report)
     assert (report.size_px, report.drawn, report.real, report.held_out, report.matched) == (32, 16, 24, 16, 16)
     figures = {figure.id: figure for figure in report.figures}
     kid = figures["distance.kid"]
@@ -306,7 +308,7 @@ def test_the_figures_are_the_same_every_time_and_a_floor_is_not_invented(tmp_pat
             species=small, folder=folder, out=tmp_path / str(number), pictures=17, frames=3, seed=seed
         )
         out = measure(options, announce=said.append, console=quiet)
-        reports.append(msgspec.json.decode((out / "report.json").read_bytes(), type=measuring.Report))
+        reports.append(msgspec.json.decode((out / "report.json").read_bytes(), type=Report))
     assert reports[0].figures == reports[1].figures and reports[0].figures != reports[2].figures
     assert all(figure.floor is None and figure.blurred is None for figure in reports[0].figures)
     assert not any(figure.id.startswith("copies") for figure in reports[0].figures)
