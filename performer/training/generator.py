@@ -63,9 +63,9 @@ class Generator(nn.Module):
 
     def tensors(self) -> dict[str, F32]:
         """Its numbers, named as in a checkpoint."""
-        found = {"mapping.w_avg": self.w_avg}
+        found: dict[str, Tensor] = {"mapping.w_avg": self.w_avg}
         for number, layer in enumerate(self.mapping.layers):
-            found |= {f"mapping.fc{number}.weight": layer.weight, f"mapping.fc{number}.bias": layer.bias}
+            found |= {f"mapping.fc{number}.{part}": numbers for part, numbers in layer.state_dict().items()}
         for key, value in self.synthesis.state_dict().items():
             prefix = key if key in self._names else ".".join(key.split(".")[:2])
             found[self._names[prefix] + key[len(prefix) :]] = value

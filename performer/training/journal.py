@@ -60,7 +60,10 @@ class Journal:
 
     def write(self, seen: int, line: dict[str, float]) -> None:
         text = json.dumps({"seen": seen} | {key: round(value, 5) for key, value in line.items()})
-        with contextlib.suppress(OSError), self._path.open("a") as file:  # a full disk is told where the species is saved
+        with (
+            contextlib.suppress(OSError),
+            self._path.open("a") as file,
+        ):  # a full disk is told where the species is saved
             file.write(f"{text}\n")
         if self._board is not None:
             for key, value in line.items():

@@ -36,7 +36,7 @@ class Pictures:
         """`size_px` is the side to which they are scaled; they may not be smaller. Raises Refused."""
         self.files, self.size_px, self._seed = files, size_px, seed
         each = size_px * size_px * 3
-        self._kept: list[U8 | None] | None = [None] * len(files) if each * len(files) <= KEPT_BYTES else None
+        self._kept: dict[int, U8] | None = {} if each * len(files) <= KEPT_BYTES else None
         self._pool = ThreadPoolExecutor(2)
         self._order: tuple[int, np.ndarray] | None = None
         for file in files:
@@ -60,9 +60,8 @@ class Pictures:
         return int(self._order[1][place])
 
     def _picture(self, place: int) -> U8:
-        kept = self._kept[place] if self._kept is not None else None
-        if kept is not None:
-            return kept
+        if self._kept is not None and place in self._kept:
+            return self._kept[place]
         picture = read(self.files[place], self.size_px)
         if self._kept is not None:
             self._kept[place] = picture
