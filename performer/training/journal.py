@@ -22,6 +22,7 @@ from performer.training.pictures import Pictures
 from performer.training.sheet import write
 
 GAUGED = 160  # animals and pictures that are compared at each sheet
+MOST_PX = 128  # the side at which they are
 SAID_EVERY_S = 10.0  # where there is no bar
 
 
@@ -30,16 +31,23 @@ class Gauge:
 
     def __init__(self, pictures: Pictures, *, seed: int) -> None:
         places = np.random.default_rng(seed).permutation(len(pictures))[:GAUGED]
-        features = looks.features(pictures.of(places))
+        features = looks.features(_small(pictures.of(places)))
         self._eye = looks.Eye.of(features)
         self._real = self._eye.seen(features)
 
     def read(self, animals: U8) -> dict[str, float]:  # [N, R, R, 3]
         """The distance to the pictures it learns from, how much animals differ, and the part of their kinds it knows."""
-        seen = self._eye.seen(looks.features(animals[: len(self._real)]))
+        seen = self._eye.seen(looks.features(_small(animals[: len(self._real)])))
         variety = measures.variety(self._real, seen)
         distance = measures.kernel_distance(self._real, seen).mean
         return {"distance": distance, "spread": variety.spread, "coverage": variety.coverage}
+
+
+def _small(pictures: U8) -> U8:  # [N, R, R, 3] -> [N, MOST_PX at most, ..., 3]
+    """Pictures at a size at which they are compared in seconds."""
+    n, side, _, _ = pictures.shape
+    by = max(side // MOST_PX, 1)
+    return pictures.reshape(n, side // by, by, side // by, by, 3).mean(axis=(2, 4)).astype(np.uint8)
 
 
 class Journal:
