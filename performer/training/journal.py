@@ -57,7 +57,7 @@ class Journal:
         """What was written after `seen` pictures, by a run that ended before it saved, is taken back. Raises OSError."""
         self._path = folder / "log.jsonl"
         lines = self._path.read_text().splitlines() if self._path.is_file() else []
-        kept = [line for line in lines if json.loads(line)["seen"] <= seen]
+        kept = [line for line in lines if _is_within(line, seen)]
         write(self._path, "".join(f"{line}\n" for line in kept).encode())
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -76,6 +76,14 @@ class Journal:
         if self._board is not None:
             for key, value in line.items():
                 self._board.add_scalar(key, value, seen)
+
+
+def _is_within(line: str, seen: int) -> bool:
+    """Whether a line was written by then; one that a power cut left half written was not."""
+    try:
+        return json.loads(line)["seen"] <= seen
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @contextmanager

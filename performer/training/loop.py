@@ -282,7 +282,10 @@ class _Run:
             self._announce(f"nothing to do: {teacher.seen // 1000} thousand pictures have been seen; see --kimg")
             return
         share = method.batch // crew.count
-        journal = Journal(self.folder, seen=teacher.seen) if crew.rank == 0 else None
+        try:
+            journal = Journal(self.folder, seen=teacher.seen) if crew.rank == 0 else None
+        except OSError as error:
+            raise Refused(f"{self.folder}: log.jsonl cannot be written ({error.strerror or error})") from None
         logged: dict[str, list[Tensor]] = {}
         saved_s = logged_s = time.monotonic()
         sheet_images = self._options.sheet_images

@@ -195,7 +195,10 @@ def test_a_species_grows(name):
         ({"family": "fastgan"}, "family 'fastgan' is not trained here; expected one of light, stylegan2"),
         ({"batch": 12}, "--batch 12: expected a multiple of 8"),
         ({"source": "nobody"}, "--from nobody: no such species; expected a .safetensors file"),
-        ({"source": "embryo", "size_px": 32}, "embryo.safetensors: draws 256x256 px; expected a square of at most 32 px"),
+        (
+            {"source": "embryo", "size_px": 32},
+            "embryo.safetensors: draws 256x256 px; expected a square of at most 32 px",
+        ),
         ({"set": Path("nowhere")}, "nowhere: no prepared set"),
         ({"device": "cuda"}, "--device cuda: no NVIDIA card"),
     ],
@@ -237,6 +240,14 @@ def test_a_damaged_state_is_named(pictures, tmp_path):
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(Refused, match=r"state\.safetensors: is damaged .*--from"):
         trained(pictures, out, images=32)
+
+
+def test_a_log_that_a_power_cut_left_half_written_is_mended(pictures, tmp_path):
+    out = trained(pictures, tmp_path / "run", images=800)
+    log = out / "log.jsonl"
+    log.write_text(log.read_text() + '{"seen": 1600, "shown": 1.0}\n{"seen": 16')
+    trained(pictures, out, images=816)
+    assert [json.loads(line)["seen"] for line in log.read_text().splitlines()] == [800]
 
 
 def test_a_disk_that_is_full_is_told_before_the_first_step(pictures, tmp_path, monkeypatch):
