@@ -183,7 +183,9 @@ def build(checkpoint: Checkpoint) -> nn.Module:
                 conv.noise_strength.data.zero_()
                 conv.noise_const.zero_()
     network.bends = bends_of(checkpoint.sizes, lambda row: channels[(row + 1) // 2])
-    return fill(network, checkpoint, names_of(checkpoint), optional=() if options.get("use_noise", True) else ("noise_",))
+    return fill(
+        network, checkpoint, names_of(checkpoint), optional=() if options.get("use_noise", True) else ("noise_",)
+    )
 
 
 def fill(

