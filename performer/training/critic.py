@@ -19,6 +19,7 @@ from performer.generators.ops import LEAK
 from performer.training.lite0 import WIDTHS, Lite0
 
 GROUP = 4  # pictures that are compared with each other to notice sameness
+FOLDED = 2  # pixels in each direction that become channels
 LEAST_SEEN_PX = 128  # smaller pictures are enlarged for the network that sees, which learnt from larger ones
 VIRTUAL = 8  # pictures that are normalised together, however large the batch
 
@@ -107,11 +108,12 @@ def sameness(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, 1, H, W]
 
 
 class Projected(nn.Module):
-    """Pictures to one number for each place at each of four scales [N, places]: positive for real.
+    """Pictures to one number for each place at each of four scales, and of the pixels [N, places]: positive for real.
 
     Section 3.2 of the paper: features of a fixed network are mixed across channels and across scales by fixed random
-    convolutions, and a small critic looks at each scale. Only these learn. Normalisation is over groups of eight, as in
-    Sauer et al., "StyleGAN-T" (2023), section 3.2, so that several processes compute what one would.
+    convolutions, and a small critic looks at each scale. Only these learn. One more looks at the pixels themselves: what
+    alternates from one to the next the network hardly sees, and a generator fills wings with it. Normalisation is over
+    groups of eight, as in Sauer et al., "StyleGAN-T" (2023), section 3.2, so that several processes compute what one would.
     """
 
     def __init__(self, eyes: Lite0, *, size_px: int, seed: int, width: int = 32) -> None:
@@ -131,9 +133,11 @@ class Projected(nn.Module):
         self.critics = nn.ModuleList(
             [_ScaleCritic(mixed[scale], size_px // (4 << scale), end) for scale in range(len(WIDTHS))]
         )
+        self.critics.append(_ScaleCritic(3 * FOLDED**2, size_px // self.enlarged // FOLDED, end))
 
-    def features(self, x: Tensor) -> list[Tensor]:  # [N, 3, R, R] -> four of [N, C, R / 4..32, R / 4..32]
+    def features(self, x: Tensor) -> list[Tensor]:  # [N, 3, R, R] -> four of [N, C, R / 4..32, R / 4..32], and pixels
         """What the critics look at. Nothing here learns."""
+        pixels = F.pixel_unshuffle(x, FOLDED)
         if self.enlarged > 1:
             x = F.interpolate(x, scale_factor=self.enlarged, mode="bilinear", align_corners=False)
         found = [mix(y) for mix, y in zip(self.across, self.eyes(x), strict=True)]
@@ -141,7 +145,7 @@ class Projected(nn.Module):
         for scale in range(len(found) - 2, -1, -1):
             coarser = F.interpolate(self.narrow[scale](mixed[0]), scale_factor=2, mode="bilinear", align_corners=False)
             mixed.insert(0, self.down[scale](found[scale] + coarser))
-        return mixed
+        return [*mixed, pixels]
 
     def judge(self, features: list[Tensor]) -> Tensor:  # [N, places]
         seen = zip(self.critics, features, strict=True)

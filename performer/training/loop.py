@@ -214,28 +214,35 @@ class _Run:
 
     def _resume(self) -> None:
         """Go on where the run was left, or begin it. Raises Refused."""
-        plan_path = self.folder / "run.json"
         try:
-            if plan_path.is_file():
-                self._same(plan_path)
-                if self._state_path.is_file():
-                    self.teacher.load(self._state_path)
-                    self._announce(f"going on after {self.teacher.seen // 1000} thousand pictures")
-                return
-            if self.folder.exists() and any(self.folder.iterdir()):
-                raise Refused(f"--out {self.folder}: holds other things; expected a new folder, or that of a run")
             if self._crew.rank == 0:
-                (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-                self._room()
-                write(plan_path, msgspec.json.format(msgspec.json.encode(self.plan)))
-                write(self.folder / "real.png", self._real_sheet())
-        except (SafetensorError, KeyError, RuntimeError) as error:
+                self._open()
+        except OSError as error:
+            raise Refused(f"--out {self.folder}: cannot be written ({error.strerror or error})") from None
+        self._crew.meet()
+        if not self._state_path.is_file():
+            return
+        try:
+            self.teacher.load(self._state_path)
+        except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             raise Refused(
                 f"{self._state_path}: is damaged ({error}); move it away to begin anew from the set, or take the "
                 f"species itself further: --from {self.path}"
             ) from None
-        except OSError as error:
-            raise Refused(f"--out {self.folder}: cannot be written ({error.strerror or error})") from None
+        self._announce(f"going on after {self.teacher.seen // 1000} thousand pictures")
+
+    def _open(self) -> None:
+        """Make the folder of the run, or see that it is this run's. Raises Refused, OSError."""
+        plan_path = self.folder / "run.json"
+        if plan_path.is_file():
+            self._same(plan_path)
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise Refused(f"--out {self.folder}: holds other things; expected a new folder, or that of a run")
+        (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+        self._room()
+        write(plan_path, msgspec.json.format(msgspec.json.encode(self.plan)))
+        write(self.folder / "real.png", self._real_sheet())
 
     def _same(self, path: Path) -> None:
         try:

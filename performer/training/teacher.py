@@ -69,6 +69,11 @@ class Crew:
         share = batch // self.count
         return slice(self.rank * share, (self.rank + 1) * share)
 
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
+
     def average(self, tensors: Iterable[Tensor | None]) -> None:
         """Replace tensors by their means over all processes."""
         if self.count == 1:

@@ -22,7 +22,13 @@ SMALL = ("--headless", "--size", "160x90", "--osc-port", "0")
 def test_without_arguments_the_bundled_show_plays_headless_where_there_is_no_screen(tmp_path):
     done = run("play", "--seconds", "1", "--snapshot", "last.png", "--osc-port", str(free_port()), cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    for line in ("no display (", "playing headless", "setlist  First light", "engine   openvino", "first light after"):
+    for line in (
+        "no display (",
+        "playing headless",
+        "setlist  Metamorphosis",
+        "engine   openvino",
+        "first light after",
+    ):
         assert line in done.stdout
     picture = np.asarray(Image.open(tmp_path / "last.png")).astype(float)
     assert picture.shape == (720, 1280, 3)
@@ -100,7 +106,7 @@ def test_what_cannot_be_played_is_refused_with_status_2(tmp_path):
                 ["--osc-port", str(port)],
                 rf"OSC port {port} .*another program, or another performer, has it; close that",
             ),
-            (["--cue", "coda"], r"no cue 'coda'; expected one of: 1, 2, 3"),
+            (["--cue", "coda"], r"no cue 'coda'; expected one of: larva, spinning, pupa"),
             (["--engine", "warp"], r"warp.*openvino"),
             (["--fps", "0"], r"--fps 0: expected 1 to 1000"),
             (["--size", "10x10"], r"--size 10x10: expected WIDTHxHEIGHT"),
@@ -116,7 +122,7 @@ def test_what_cannot_be_played_is_refused_with_status_2(tmp_path):
 
 def test_check_reads_everything_and_compiles_the_shaders(tmp_path):
     done = run("check", cwd=tmp_path)
-    assert done.returncode == 0 and "good: 3 cues" in done.stdout and "2 shaders" in done.stdout, done.stdout
+    assert done.returncode == 0 and "good: 6 cues" in done.stdout and "2 shaders" in done.stdout, done.stdout
     shutil.copy(resources.SHADERS / "grade.vs", tmp_path / "broken.vs")
     text = (resources.SHADERS / "grade.fs").read_text()
     (tmp_path / "broken.fs").write_text(text.replace("void main() {", "void main() { nonsense;"))
