@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
+from performer.files import write_whole
 from performer.generators import checkpoint as species
 from performer.generators import family, foreign, traits
 from performer.generators.checkpoint import Checkpoint, Provenance
@@ -121,10 +122,8 @@ def export_species(
     announce(f"exporting {checkpoint.provenance.name} in {'half' if half else 'single'} precision")
     built = network.build(checkpoint, () if sibling is None else (sibling,), half=half)
     graph = export.to_onnx(built)
-    partial = out.with_name(out.name + ".part")
     try:
-        partial.write_bytes(graph)
-        partial.replace(out)
+        write_whole(out, graph)
     except OSError as error:
         raise Refused(f"--out {out}: cannot be written ({error.strerror or error})") from None
     announce(f"inputs   {', '.join(built.inputs)}")

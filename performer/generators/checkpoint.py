@@ -17,6 +17,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
+from performer.files import write_whole
 from performer.flow import F32, GROUPS, U8
 from performer.refusal import Refused
 
@@ -167,10 +168,8 @@ def save(
     if trait_directions is not None:
         tensors = {**tensors, TRAITS_KEY: trait_directions}
     ordered = {key: np.array(tensors[key], order="C") for key in sorted(tensors)}  # keeps scalars 0-d
-    partial = path.with_name(path.name + ".part")
-    # As bytes first: written by the library, a full disk is an exception of its own, and its owner alone can read it.
-    partial.write_bytes(safetensors.numpy.save(ordered, metadata={HEADER_KEY: header}))
-    partial.replace(path)  # a disk that fills up leaves no half species under the name of a whole one
+    # Not by the library: there a full disk is an exception of its own, and the file's owner alone can read it.
+    write_whole(path, safetensors.numpy.save(ordered, metadata={HEADER_KEY: header}))
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from performer.training.draws import Draws
 
-LUMA = (0.299, 0.587, 0.114)
-
 
 def light_touch(x: Tensor, draws: Draws, name: str) -> Tensor:  # [N, 3, H, W] in -1..1
     """Colour, translation by up to an eighth, and a hole of half the side."""

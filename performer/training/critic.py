@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from performer.generators.ops import LEAK
+from performer.generators.ops import ACTIVATION_GAIN, LEAK, TAPS, Affine, fir_kernel
 from performer.training.lite0 import WIDTHS, Lite0
 
 GROUP = 4  # pictures that are compared with each other to notice sameness
@@ -38,7 +38,7 @@ class Equalised(nn.Module):
 
 
 def leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, LEAK) * math.sqrt(2)
+    return F.leaky_relu(x, LEAK) * ACTIVATION_GAIN
 
 
 class Plain(nn.Module):
@@ -55,8 +55,8 @@ class Plain(nn.Module):
             self.blocks.append(_Down(channels[top], channels[top // 2]))
             top //= 2
         self.mixed = Equalised(channels[4] + 1, channels[4], 3)
-        self.last = nn.Sequential(nn.Flatten(), _Dense(channels[4] * 16, channels[4]))
-        self.out = _Dense(channels[4], 1)
+        self.last = nn.Sequential(nn.Flatten(), _dense(channels[4] * 16, channels[4]))
+        self.out = _dense(channels[4], 1)
 
     def forward(self, x: Tensor) -> Tensor:  # [N]
         x = leaky(self.first(F.pixel_unshuffle(x, self.shuffle)))
@@ -66,14 +66,11 @@ class Plain(nn.Module):
         return self.out(leaky(self.last(x)))[:, 0].float()
 
 
-class _Dense(nn.Module):
-    def __init__(self, inside: int, out: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(out, inside)), nn.Parameter(torch.zeros(out))
-        self.gain = 1 / math.sqrt(inside)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.gain, self.bias)
+def _dense(inside: int, out: int) -> Affine:
+    layer = Affine(inside, out)
+    nn.init.normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class _Down(nn.Module):
@@ -92,9 +89,8 @@ class _Down(nn.Module):
 
 def halved(x: Tensor) -> Tensor:
     """Half the size, by the low-pass 1 3 3 1 in both directions."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device, dtype=x.dtype)
-    kernel = torch.outer(taps, taps) / 64
-    return F.conv2d(x, kernel.expand(x.shape[1], 1, 4, 4), stride=2, padding=1, groups=x.shape[1])
+    kernel = fir_kernel(1.0, channels=x.shape[1], taps=TAPS).to(x)
+    return F.conv2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
 def sameness(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, 1, H, W]

@@ -27,14 +27,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from performer import __version__
+from performer.files import write_whole
 from performer.refusal import Refused
 from performer.training import sheet as sheets
 from performer.training.develop import Facts, Kind, Method, Source, Unusable, develop, label_of, look, patient_pillow
+from performer.training.pictures import HELD_OUT, TRAINING
 
 SCHEMA = 1
 MANIFEST = "set.json"
-PICTURES, HELD_OUT, UNFINISHED = "pictures", "held-out", "unfinished"  # folders of a set
-PLACES = (UNFINISHED, PICTURES, HELD_OUT)  # where a square stands in two, the first is the newer
+UNFINISHED = "unfinished"  # a folder of a set, beside those that training knows
+PLACES = (UNFINISHED, TRAINING, HELD_OUT)  # where a square stands in two, the first is the newer
 SHEET, SHEET_MOST, SHEET_PX = "sheet.png", 100, 128
 NAME_DIGITS = 12  # of the source's sha256, in the name of its square
 UNKNOWN_LICENCE = "unknown: ask whoever made the pictures before you show or share what has learnt from them"
@@ -192,7 +194,7 @@ def _checked(options: DatasetOptions, *, out: Path) -> Manifest | None:
 
 def _is_set(folder: Path) -> bool:
     # Not Path.is_file, which raises where one may not look.
-    return os.path.isfile(folder / MANIFEST) and os.path.isdir(folder / PICTURES)
+    return os.path.isfile(folder / MANIFEST) and os.path.isdir(folder / TRAINING)
 
 
 def _planned(options: DatasetOptions, *, old: Manifest | None) -> Manifest:
@@ -275,11 +277,11 @@ class _Making:
         pictures = self._placed(kept, known)
         texts = sorted(self.texts)
         for name in texts:
-            sheets.write(out / name, self.texts[name])
+            write_whole(out / name, self.texts[name])
         # Of many pictures those with the lowest sha256, so that most stay from run to run.
-        shown = sorted(out / one.file for one in pictures if one.file.startswith(PICTURES))[:SHEET_MOST]
+        shown = sorted(out / one.file for one in pictures if one.file.startswith(TRAINING))[:SHEET_MOST]
         sheet = sheets.sheet_of_files(shown, columns=sheets.columns_for(len(shown)), px=SHEET_PX, gap_px=2)
-        sheets.write(out / SHEET, sheets.png(sheet))
+        write_whole(out / SHEET, sheets.png(sheet))
         manifest = msgspec.structs.replace(
             plan,
             finished=True,
@@ -368,7 +370,7 @@ class _Making:
     def _square(self, source: Source) -> tuple[Facts, str]:
         """Make one square; what is known of its source, and a remark or none. Raises Unusable, OSError. Thread: any."""
         content, facts, remark = develop(source, method=self.plan)
-        sheets.write(self.out / UNFINISHED / _file_of(source.sha256), content)
+        write_whole(self.out / UNFINISHED / _file_of(source.sha256), content)
         return facts, remark and f"{source.name}: {remark}"
 
     def _placed(self, kept: Sequence[Source], known: Mapping[str, Facts]) -> list[Picture]:
@@ -392,7 +394,7 @@ class _Making:
             name = _file_of(one.sha256)
             stands = [place for place in PLACES if (out / place / name).exists()]
             # By its content, so that every run decides alike; but somebody may have moved it by hand.
-            goes = HELD_OUT if int(one.sha256[-8:], 16) < share * 16**8 else PICTURES
+            goes = HELD_OUT if int(one.sha256[-8:], 16) < share * 16**8 else TRAINING
             if stays and stands[-1] != UNFINISHED:
                 goes = stands[-1]
             for place in reversed(stands):
@@ -435,7 +437,7 @@ class _Making:
         return [one for one in candidates if one.sha256 in kept]
 
     def _write(self, manifest: Manifest) -> None:
-        sheets.write(self.out / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        write_whole(self.out / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
     def _name(self, path: Path) -> str:
         return _shown(path.relative_to(self.folder).as_posix())
@@ -501,7 +503,7 @@ def _report(manifest: Manifest, out: Path, announce: Callable[[str], None]) -> N
             f"sources  shorter side {shorter.min()} to {shorter.max()} px, median {np.median(shorter):.0f}{enlarged}"
         )
     announce(f"licence  {manifest.licence}")
-    announce(f"sheet    {out / SHEET}: look at it, and delete from {out / PICTURES} what you do not like")
+    announce(f"sheet    {out / SHEET}: look at it, and delete from {out / TRAINING} what you do not like")
     announce(f"set      {out}: its {MANIFEST} lists every picture, and what was left out")
     if training < FEW:
         announce(f"note     training wants more: some hundreds of pictures, and this set has {training} to learn from")

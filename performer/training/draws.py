@@ -42,10 +42,6 @@ class Draws:
         """Standard normal numbers that the pictures of a batch have in common."""
         return self._sent(torch.randn(*shape, generator=self._generator(name)))
 
-    def one(self, name: str) -> float:
-        """A number in 0..1, the same for all processes."""
-        return float(torch.rand((), generator=self._generator(name)))
-
     def _generator(self, name: str) -> torch.Generator:
         # On the processor always, so that the numbers are the same on every device.
         words = np.random.SeedSequence((self._seed, self._step, zlib.crc32(name.encode()))).generate_state(2, np.uint32)

@@ -14,10 +14,9 @@ from performer.flow import F32, NOISE_MAPS
 from performer.generators import family, light, stylegan2
 from performer.generators.checkpoint import Checkpoint
 from performer.generators.mapping import LEARNING_RATE_FACTOR
-from performer.generators.ops import LEAK, StyledConv
+from performer.generators.ops import ACTIVATION_GAIN, LEAK, StyledConv
 
 NAMES = {light.NAME: light.names_of, stylegan2.NAME: stylegan2.names_of}
-GAIN = math.sqrt(2.0)
 
 
 class Generator(nn.Module):
@@ -85,7 +84,7 @@ class Mapping(nn.Module):
     def forward(self, z: Tensor) -> Tensor:  # [N, z_dim] -> [N, w_dim]
         x = z * torch.rsqrt(z.square().mean(dim=-1, keepdim=True) + 1e-8)
         for layer in self.layers:
-            x = F.leaky_relu(layer(x), LEAK) * GAIN
+            x = F.leaky_relu(layer(x), LEAK) * ACTIVATION_GAIN
         return x
 
 

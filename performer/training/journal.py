@@ -16,10 +16,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from performer.files import write_whole
 from performer.flow import U8
 from performer.training import looks, measures
 from performer.training.pictures import Pictures
-from performer.training.sheet import write
 
 GAUGED = 160  # animals and pictures that are compared at each sheet
 MOST_PX = 128  # the side at which they are
@@ -58,7 +58,7 @@ class Journal:
         self._path = folder / "log.jsonl"
         lines = self._path.read_text().splitlines() if self._path.is_file() else []
         kept = [line for line in lines if _is_within(line, seen)]
-        write(self._path, "".join(f"{line}\n" for line in kept).encode())
+        write_whole(self._path, "".join(f"{line}\n" for line in kept).encode())
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -68,10 +68,8 @@ class Journal:
 
     def write(self, seen: int, line: dict[str, float]) -> None:
         text = json.dumps({"seen": seen} | {key: round(value, 5) for key, value in line.items()})
-        with (
-            contextlib.suppress(OSError),
-            self._path.open("a") as file,
-        ):  # a full disk is told where the species is saved
+        # A full disk is told where the species is saved.
+        with contextlib.suppress(OSError), self._path.open("a") as file:
             file.write(f"{text}\n")
         if self._board is not None:
             for key, value in line.items():

@@ -42,8 +42,8 @@ class Lite0(nn.Module):
         super().__init__()
         self.stem = Conv(*folded(tensors, "_conv_stem", "_bn0"), stride=2)
         self.blocks = nn.ModuleList()
-        for number, (kernel_stride, expands) in enumerate(_blocks()):
-            self.blocks.append(Block(tensors, f"_blocks.{number}", stride=kernel_stride, expands=expands))
+        for number, (stride, expands) in enumerate(_blocks()):
+            self.blocks.append(Block(tensors, f"_blocks.{number}", stride=stride, expands=expands))
         self.head = Conv(*folded(tensors, "_conv_head", "_bn1"))
         self.requires_grad_(False).eval()
 

@@ -32,6 +32,7 @@ from torch import Tensor
 
 import performer
 from performer import resources
+from performer.files import write_whole
 from performer.flow import U8
 from performer.generators import checkpoint as species
 from performer.generators import light
@@ -43,7 +44,7 @@ from performer.training.dataset import load as manifest_of
 from performer.training.film import write_film
 from performer.training.journal import GAUGED, Gauge, Journal, listed, progress
 from performer.training.pictures import Pictures, files_of, read
-from performer.training.sheet import png, sheet, write
+from performer.training.sheet import png, sheet
 from performer.training.teacher import Crew, Method, Teacher
 
 FEWEST, FEW = 16, 200  # pictures: below the first there is nothing to learn from, below the second it is hard
@@ -241,8 +242,8 @@ class _Run:
             raise Refused(f"--out {self.folder}: holds other things; expected a new folder, or that of a run")
         (self.folder / "samples").mkdir(parents=True, exist_ok=True)
         self._room()
-        write(plan_path, msgspec.json.format(msgspec.json.encode(self.plan)))
-        write(self.folder / "real.png", self._real_sheet())
+        write_whole(plan_path, msgspec.json.format(msgspec.json.encode(self.plan)))
+        write_whole(self.folder / "real.png", self._real_sheet())
 
     def _same(self, path: Path) -> None:
         try:
@@ -372,9 +373,11 @@ class _Run:
         try:
             self.teacher.save(self._state_path)
             tensors = self.teacher.species_tensors()
-            pictures = self._animals(SHOWN)
+            pictures = self._animals(SHOWN if with_sheet else 1)
             if with_sheet:
-                write(self.folder / "samples" / f"{kimg:06d}.png", png(sheet(pictures, columns=8, px=self._tile_px)))
+                write_whole(
+                    self.folder / "samples" / f"{kimg:06d}.png", png(sheet(pictures, columns=8, px=self._tile_px))
+                )
             start = self.teacher.checkpoint
             species.save(
                 self.path,

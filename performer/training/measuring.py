@@ -28,6 +28,7 @@ from rich.console import Console
 from torch import nn
 
 from performer import __version__
+from performer.files import write_whole
 from performer.flow import F32, F64, NOISE_MAPS, U8
 from performer.generators import checkpoint as species
 from performer.generators import family
@@ -37,7 +38,7 @@ from performer.generators.network import rgba
 from performer.refusal import Refused
 from performer.training import lite0, looks, measures, pictures, verdict
 from performer.training.looks import Blocks, Eye
-from performer.training.sheet import png, sheet, write
+from performer.training.sheet import png, sheet
 from performer.training.verdict import Figure, Report
 
 VERSION = 1  # of the measures: figures of different versions are not to be compared
@@ -159,8 +160,8 @@ def measure(options: MeasureOptions, *, announce: Callable[[str], None], console
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, picture in sheets.items():
-            write(out / name, png(picture))
-        write(out / "report.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+            write_whole(out / name, png(picture))
+        write_whole(out / "report.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     except OSError as error:
         raise Refused(f"--out {out}: cannot be written ({error.strerror or error})") from None
     console.print(verdict.tables(report))
@@ -182,7 +183,7 @@ def _set(folder: Path) -> tuple[list[Path], list[Path], int, list[str]]:
             f"{folder / pictures.TRAINING}: {len(files)} pictures; expected {LEAST_PICTURES} or more; "
             "add some and prepare the set again"
         )
-    sizes = {file: _size_px(file) for file in files + unseen}
+    sizes = {file: pictures.sides_of(file) for file in files + unseen}
     size_px = sizes[files[0]][0]
     for file, (width, height) in sizes.items():
         if (width, height) != (size_px, size_px):
@@ -196,14 +197,6 @@ def _set(folder: Path) -> tuple[list[Path], list[Path], int, list[str]]:
         notes = [f"only {len(unseen)} pictures are held out, {LEAST_PICTURES} are needed: measured without a floor"]
         unseen = []
     return files, unseen, size_px, notes
-
-
-def _size_px(file: Path) -> tuple[int, int]:
-    try:
-        with Pillow.open(file) as image:
-            return image.size
-    except OSError as error:
-        raise Refused(f"{file}: cannot be read ({error}); delete it, or prepare the set again") from None
 
 
 def _read(files: Iterable[Path], size_px: int) -> Iterator[U8]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
 from performer.flow import U8
 from performer.refusal import Refused
@@ -73,19 +72,28 @@ def read(file: Path, size_px: int) -> U8:  # [R, R, 3]
     try:
         with Pillow.open(file) as image:
             picture = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise Refused(f"{file}: cannot be read ({error}); delete it, or prepare the set again") from None
+    except (OSError, SyntaxError) as error:
+        raise _unreadable(file, error) from None
     if picture.width != size_px:
         picture = picture.resize((size_px, size_px), Pillow.Resampling.LANCZOS)
     return np.asarray(picture)
 
 
-def _check(file: Path, size_px: int) -> None:
+def sides_of(file: Path) -> tuple[int, int]:
+    """(width, height) of a picture of a prepared set, px; its pixels are not read. Raises Refused."""
     try:
         with Pillow.open(file) as image:
-            width, height = image.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise Refused(f"{file}: cannot be read ({error}); delete it, or prepare the set again") from None
+            return image.size
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Exception) -> Refused:
+    return Refused(f"{file}: cannot be read ({error}); delete it, or prepare the set again")
+
+
+def _check(file: Path, size_px: int) -> None:
+    width, height = sides_of(file)
     if width != height or width < size_px:
         raise Refused(
             f"{file}: {width}x{height} px; expected a square of {size_px} px or more; prepare the set again: "

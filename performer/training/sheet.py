@@ -1,9 +1,8 @@
-"""Contact sheets: many pictures on one, as arrays or from files; and PNG files that are whole or not there.
+"""Contact sheets: many pictures on one, as arrays or from files; and the content of PNG files.
 
 Thread: any.
 """
 
-import contextlib
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,6 @@ from performer.flow import U8
 Colour = tuple[int, ...]  # sRGB, three of 0 to 255
 
 WHITE: Colour = (255, 255, 255)
-PART = ".part"  # the ending of a file that is being written
 
 
 def sheet(
@@ -103,20 +101,3 @@ def png(
     content = io.BytesIO()
     Pillow.fromarray(picture).save(content, format="PNG", pnginfo=info)
     return content.getvalue()
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there: under another name first.
-
-    Raises OSError with the name of the file, and leaves nothing then.
-    """
-    partial = path.with_name(path.name + PART)
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk is told without one
-        raise

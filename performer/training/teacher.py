@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from performer.files import write_whole
 from performer.flow import F32, U8
 from performer.generators import light
 from performer.generators.checkpoint import Checkpoint
@@ -26,7 +27,6 @@ from performer.training import augment, fresh, lite0
 from performer.training.critic import Plain, Projected
 from performer.training.draws import Draws
 from performer.training.generator import Generator
-from performer.training.sheet import write
 
 BETAS, EPSILON = (0.0, 0.99), 1e-8  # of Adam, as in both papers
 PENALTY_EVERY = 16  # steps, of R1: Karras et al. (2020), appendix B
@@ -96,7 +96,6 @@ class Teacher:
         *,
         device: str = "cpu",
         crew: Crew = Crew(),
-        eyes: lite0.Lite0 | None = None,  # of the projected critic
     ) -> None:
         """Raises Refused: the package of the projected critic is missing."""
         self.checkpoint, self.method, self.crew, self.device = checkpoint, method, crew, torch.device(device)
@@ -105,7 +104,7 @@ class Teacher:
         torch.manual_seed(method.seed)
         self.generator = Generator(checkpoint).to(self.device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.critic = self._critic(eyes).to(self.device)
+        self.critic = self._critic().to(self.device)
         self._learning = [p for p in self.critic.parameters() if p.requires_grad]
         self._optimisers = {"generator": self._adam("generator"), "critic": self._adam("critic")}
 
@@ -272,10 +271,10 @@ class Teacher:
     def _cast(self):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.method.precision == "bfloat16")
 
-    def _critic(self, eyes: lite0.Lite0 | None) -> nn.Module:
+    def _critic(self) -> nn.Module:
         size_px = self.checkpoint.sizes.resolution
         if self.method.critic == "projected":
-            return Projected(eyes or lite0.load(), size_px=size_px, seed=self.method.seed)
+            return Projected(lite0.load(), size_px=size_px, seed=self.method.seed)
         is_light = self.checkpoint.family == light.NAME
         channels = fresh.channels_of(self.checkpoint.family, size_px=size_px)
         return Plain(size_px=size_px, channels=channels, shuffle=light.SHUFFLE if is_light else 1)
@@ -313,7 +312,7 @@ class Teacher:
         """Write everything that a run needs to go on. Raises OSError."""
         numbers = {"step": self.step_number, "probability": self.probability}
         # As bytes first: the library tells of a full disk in an exception of its own.
-        write(path, safetensors.torch.save(self.state(), metadata={"training": json.dumps(numbers)}))
+        write_whole(path, safetensors.torch.save(self.state(), metadata={"training": json.dumps(numbers)}))
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
