@@ -104,12 +104,14 @@ def sameness(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, 1, H, W]
 
 
 class Projected(nn.Module):
-    """Pictures to one number for each place at each of four scales, and of the pixels [N, places]: positive for real.
+    """Pictures to one number for each place at each of four scales, and in the pixels: positive for real.
 
     Section 3.2 of the paper: features of a fixed network are mixed across channels and across scales by fixed random
-    convolutions, and a small critic looks at each scale. Only these learn. One more looks at the pixels themselves: what
-    alternates from one to the next the network hardly sees, and a generator fills wings with it. Normalisation is over
-    groups of eight, as in Sauer et al., "StyleGAN-T" (2023), section 3.2, so that several processes compute what one would.
+    convolutions, and a small critic looks at each scale. Only these learn. One more looks at the pixels themselves, at
+    many small places (Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (2017), section
+    3.2.2): what alternates from one pixel to the next the network hardly sees, and a generator fills wings with it.
+    Normalisation is over groups of eight, as in Sauer et al., "StyleGAN-T" (2023), section 3.2, so that several processes
+    compute what one would.
     """
 
     def __init__(self, eyes: Lite0, *, size_px: int, seed: int, width: int = 32) -> None:
@@ -127,9 +129,10 @@ class Projected(nn.Module):
                 self.narrow.append(_fixed(mixed[scale], mixed[scale - 1], 1, generator))
         end = min(8, size_px // 32)
         self.critics = nn.ModuleList(
-            [_ScaleCritic(mixed[scale], size_px // (4 << scale), end) for scale in range(len(WIDTHS))]
+            [_ScaleCritic(mixed[scale], 2 * mixed[scale], size_px // (4 << scale), end) for scale in range(len(WIDTHS))]
         )
-        self.critics.append(_ScaleCritic(3 * FOLDED**2, size_px // self.enlarged // FOLDED, end))
+        folded_px = size_px // self.enlarged // FOLDED
+        self.critics.append(_ScaleCritic(3 * FOLDED**2, 2 * width, folded_px, max(folded_px // 4, 4)))
 
     def features(self, x: Tensor) -> list[Tensor]:  # [N, 3, R, R] -> four of [N, C, R / 4..32, R / 4..32], and pixels
         """What the critics look at. Nothing here learns."""
@@ -143,21 +146,21 @@ class Projected(nn.Module):
             mixed.insert(0, self.down[scale](found[scale] + coarser))
         return [*mixed, pixels]
 
-    def judge(self, features: list[Tensor]) -> Tensor:  # [N, places]
-        seen = zip(self.critics, features, strict=True)
-        return torch.cat([critic(x).flatten(1).float() for critic, x in seen], dim=1)
+    def judge(self, features: list[Tensor]) -> list[Tensor]:  # five of [N, places]
+        return [critic(x).flatten(1).float() for critic, x in zip(self.critics, features, strict=True)]
 
 
 class _ScaleCritic(nn.Module):
     """Features of one scale to a number for each place."""
 
-    def __init__(self, channels: int, size_px: int, end_px: int) -> None:
+    def __init__(self, channels: int, width: int, size_px: int, end_px: int) -> None:
+        """`width` is that of the first layer; each has twice that of the one before it."""
         super().__init__()
         layers: list[nn.Module] = []
         while size_px > end_px:
-            out = min(channels * 2, 256)
-            layers += [_spectral(channels, out, 4, stride=2, padding=1), LocalNorm(out), nn.LeakyReLU(LEAK)]
-            channels, size_px = out, size_px // 2
+            width = min(width, 256)
+            layers += [_spectral(channels, width, 4, stride=2, padding=1), LocalNorm(width), nn.LeakyReLU(LEAK)]
+            channels, width, size_px = width, width * 2, size_px // 2
         layers.append(_spectral(channels, 1, 4))
         self.layers = nn.Sequential(*layers)
 

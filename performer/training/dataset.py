@@ -31,7 +31,7 @@ from performer.files import write_whole
 from performer.refusal import Refused
 from performer.training import sheet as sheets
 from performer.training.develop import Facts, Kind, Method, Source, Unusable, develop, label_of, look, patient_pillow
-from performer.training.pictures import HELD_OUT, TRAINING
+from performer.training.pictures import FEW, HELD_OUT, TRAINING
 
 SCHEMA = 1
 MANIFEST = "set.json"
@@ -47,7 +47,6 @@ SIZES_PX = (32, 64, 128, 256, 512, 1024)
 MOST_ALIKE_BITS = 16
 MOST_HELD_OUT = 0.5
 FEWEST_HELD_OUT_OF = 20  # below, chance alone could hold out half of them, or none
-FEW = 100  # training wants more
 NAMED = 5  # of many files, on the terminal
 WORKERS = min(os.cpu_count() or 1, 8)
 

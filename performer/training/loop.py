@@ -5,6 +5,7 @@ A run lives in a folder of its own:
     run.json               how it is trained; the same command goes on with it, another is refused
     NAME.safetensors       the species as it is now, ready to play
     state.safetensors      everything that a run needs to go on, bit for bit
+    latents.safetensors    from which latent each picture of the set is drawn
     samples/000120.png     pictures of the same latents, after so many thousand pictures seen
     training.mp4           those pictures as a film
     log.jsonl              what was measured, a line every few steps; TensorBoard reads tensorboard/
@@ -14,6 +15,7 @@ Thread: main. Several processes (torchrun) share the work; the first one writes.
 """
 
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -27,27 +29,27 @@ import msgspec
 import numpy as np
 import torch
 import torch.distributed as distributed
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as safetensors_of
 from torch import Tensor
 
 import performer
 from performer import resources
 from performer.files import write_whole
-from performer.flow import U8
+from performer.flow import F32, U8
 from performer.generators import checkpoint as species
 from performer.generators import light
 from performer.generators.checkpoint import Checkpoint, Provenance
 from performer.refusal import Refused
-from performer.training import fresh, lite0
+from performer.training import fresh, lite0, matching
 from performer.training.codes import SMALL_PX, codes_of
 from performer.training.dataset import load as manifest_of
 from performer.training.film import write_film
 from performer.training.journal import GAUGED, Gauge, Journal, listed, progress
-from performer.training.pictures import Pictures, files_of, read
+from performer.training.pictures import FEW, FEWEST, Pictures, files_of, read
 from performer.training.sheet import png, sheet
 from performer.training.teacher import Crew, Method, Teacher
 
-FEWEST, FEW = 16, 200  # pictures: below the first there is nothing to learn from, below the second it is hard
 LOGGED_EVERY = 50  # steps
 SAVED_EVERY_S = 300.0
 SHOWN = 48  # animals on a sheet, in rows of 8
@@ -132,7 +134,7 @@ class _Run:
                 f"{len(files)} pictures are few: it will learn some of them by heart; docs/training.md says what helps"
             )
         self.folder = options.out or Path(f"{options.name or manifest.name}-run")
-        start, self.plan = self._planned(manifest.name, manifest.size_px)
+        self._start, self.plan = self._planned(manifest.name, manifest.size_px)
         self.pictures = Pictures(files, size_px=self.plan.size_px, seed=self.plan.method.seed)
         self.path = self.folder / f"{self.plan.name}.safetensors"
         self._state_path = self.folder / "state.safetensors"
@@ -149,9 +151,9 @@ class _Run:
             torch.set_float32_matmul_precision("high")
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        self.teacher = Teacher(start, self.plan.method, device=self.device, crew=crew)
+        self.teacher = Teacher(self._start, self.plan.method, device=self.device, crew=crew)
         self._resume()
-        self._codes = self._codes_of()
+        self._codes = self._latents()
         self._gauge = Gauge(self.pictures, seed=self.plan.method.seed) if crew.rank == 0 else None
         self._stop = False
 
@@ -268,9 +270,34 @@ class _Run:
                 "MiB; make room, or choose another with --out"
             )
 
-    def _codes_of(self):
+    def _latents(self) -> F32:  # [pictures, 2, z_dim]
+        """Of each picture and of its mirror image, found at the first start, and anew when the set has changed.
+
+        Raises Refused.
+        """
+        path = self.folder / "latents.safetensors"
+        names = json.dumps([file.name for file in self.pictures.files])
+        latents = _latents_in(path, names)
+        if latents is not None:
+            return latents
+        if self._crew.rank == 0:
+            content = safetensors_of({"latents": self._found_latents()}, metadata={"pictures": names})
+            try:
+                write_whole(path, content)
+            except OSError as error:
+                raise Refused(f"{path}: cannot be written ({error.strerror or error}); make room") from None
+        self._crew.meet()
+        latents = _latents_in(path, names)
+        assert latents is not None
+        return latents
+
+    def _found_latents(self) -> F32:
+        seed, start = self.plan.method.seed, self._start
+        if self.plan.source:
+            self._announce(f"looking for animals of {self.plan.source} that are like these {len(self.pictures)}")
+            return matching.alike(self.pictures, start, self.teacher.eyes, device=self.device, seed=seed)
         small = np.stack([read(file, SMALL_PX) for file in self.pictures.files])
-        return codes_of(small, dimensions=self.teacher.checkpoint.sizes.z_dim, seed=self.plan.method.seed)
+        return codes_of(small, dimensions=start.sizes.z_dim, seed=seed)
 
     def _real_sheet(self) -> bytes:
         count = min(SHOWN, len(self.pictures))
@@ -422,6 +449,15 @@ class _Run:
                 raise Refused(
                     f"{self.folder / 'training.mp4'}: cannot be written ({error.strerror or error})"
                 ) from None
+
+
+def _latents_in(path: Path, names: str) -> F32 | None:  # [pictures, 2, z_dim]
+    """What was found before, for pictures of just these names."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.get_tensor("latents") if (file.metadata() or {}).get("pictures") == names else None
+    except (OSError, SafetensorError):
+        return None
 
 
 def best_precision(device: str) -> str:

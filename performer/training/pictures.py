@@ -14,6 +14,7 @@ from performer.flow import U8
 from performer.refusal import Refused
 
 KEPT_BYTES = 4 << 30  # of decoded pictures in memory; beyond this they are read anew each time
+FEWEST, FEW = 16, 200  # pictures: below the first there is nothing to learn from, below the second it is hard
 TRAINING, HELD_OUT = "pictures", "held-out"  # folders of a prepared set
 
 

@@ -37,7 +37,7 @@ RAMP = 0.05  # ... and no more than this share of what has been seen, so that a 
 NEAR = 0.3  # deviations between the latent of a picture and the one that it is drawn from
 AHEAD = 4_000  # pictures that the critic learns from before the generator listens to it
 ANCHORED = 2  # one in so many pictures is drawn near the latent of a real one, and held to it ...
-ANCHOR = 2.0  # ... with this weight, by which it is as strong as the critic, or half
+ANCHOR = 0.4  # ... with this weight: a fifth of the critic's strength; more, and animals resemble each other
 FULL_BATCH = 64  # of the published rate; smaller ones are noisier, and learn from the critic at a lower one
 MOST_AUGMENTED = 0.95
 AVERAGED_Z = 10_000  # latents whose mean w is the mean animal
@@ -113,6 +113,11 @@ class Teacher:
         """Pictures so far."""
         return self.step_number * self.method.batch
 
+    @property
+    def eyes(self) -> lite0.Lite0 | None:
+        """What the projected critic sees with."""
+        return self.critic.eyes if isinstance(self.critic, Projected) else None
+
     def step(self, reals: U8, codes: F32) -> dict[str, Tensor]:
         """Learn from the pictures [share of the batch, R, R, 3] of this process; numbers to log, of this process.
 
@@ -164,14 +169,15 @@ class Teacher:
         if not alone:
             with self._cast(), self._critic_held():
                 judged = self.critic.judge(features)
-            log["generator"] = self._learn("generator", self._anchored(-judged.mean(), fake, real))
+            log["generator"] = self._learn("generator", self._anchored(-_mean(judged), fake, real))
         with self._cast():
             # The critic looks at the same pictures as the generator did: what its eyes saw is used twice.
             of_fake = self.critic.judge([feature.detach() for feature in features])
             with torch.no_grad():
                 features = self.critic.features(augment.light_touch(real, draws, "real"))
             of_real = self.critic.judge(features)
-        log["critic"] = self._learn("critic", F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean())
+        loss = _mean([F.relu(1 - judged) for judged in of_real]) + _mean([F.relu(1 + judged) for judged in of_fake])
+        log["critic"] = self._learn("critic", loss)
         return log | self._judged(of_real, of_fake)
 
     def _plain(self, real: Tensor, z: Tensor, draws: Draws, *, alone: bool) -> dict[str, Tensor]:
@@ -193,7 +199,7 @@ class Teacher:
             slope = torch.autograd.grad(of_real.sum(), real, create_graph=True)[0]
             loss = loss + slope.square().sum(dim=(1, 2, 3)).mean() * (self.method.gamma / 2 * PENALTY_EVERY)
         log["critic"] = self._learn("critic", loss)
-        log |= self._judged(of_real, of_fake)
+        log |= self._judged([of_real], [of_fake])
         sure = log["sure"].clone()
         self.crew.average([sure])
         self.probability += math.copysign(self.method.batch / SURE_IMAGES, float(sure) - SURE)
@@ -223,10 +229,10 @@ class Teacher:
     def _unlike(self, fake: Tensor, real: Tensor, *, halvings: tuple[int, ...]) -> Tensor:
         """How far pictures are from others: by their colours after so many halvings, and by what eyes see in them."""
         distance = sum((_smaller(fake, 1 << by) - _smaller(real, 1 << by)).abs().mean() for by in halvings)
-        if isinstance(self.critic, Projected):
+        if self.eyes is not None:
             with torch.no_grad():
-                wanted = self.critic.eyes(real)
-            for seen, want in zip(self.critic.eyes(fake), wanted, strict=True):
+                wanted = self.eyes(real)
+            for seen, want in zip(self.eyes(fake), wanted, strict=True):
                 distance = distance + (seen.float() - want.float()).abs().mean() / want.float().abs().mean()
         return torch.as_tensor(distance)
 
@@ -255,10 +261,10 @@ class Teacher:
             for group in optimiser.param_groups:
                 group["lr"] = rate * self._lazily(who)
 
-    def _judged(self, of_real: Tensor, of_fake: Tensor) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _judged(self, of_real: list[Tensor], of_fake: list[Tensor]) -> dict[str, Tensor]:
         """What the critic thinks on average, and how much more often it takes real pictures for real than not, -1..1."""
-        of_real, of_fake = of_real.detach(), of_fake.detach()
-        return {"real": of_real.mean(), "fake": of_fake.mean(), "sure": of_real.sign().mean()}
+        return {"real": _mean(of_real), "fake": _mean(of_fake), "sure": _mean([judged.sign() for judged in of_real])}
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -343,6 +349,11 @@ class Teacher:
                     }
                 state |= {f"{who} optimiser.{number}.{key}": tensor for key, tensor in held.items()}
         return {key: tensor.detach() for key, tensor in state.items()}
+
+
+def _mean(judged: list[Tensor]) -> Tensor:
+    """Over all places, each critic with the same weight."""
+    return torch.stack([of_one.mean() for of_one in judged]).mean()
 
 
 def _smaller(x: Tensor, by: int) -> Tensor:

@@ -1,5 +1,6 @@
 """What training is made of: numbers that come again, augmentations, critics, latents for pictures, pictures in order."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image as Pillow
 
 from performer.generators.mapping import Mapping as PlayedMapping
 from performer.refusal import Refused
-from performer.training import augment, fresh, lite0
+from performer.training import augment, fresh, lite0, matching
 from performer.training.codes import codes_of
 from performer.training.critic import LocalNorm, Plain, Projected, halved, sameness
 from performer.training.draws import Draws
@@ -132,7 +133,7 @@ def test_the_projected_critic_learns_to_tell_light_from_dark(size_px):
     before = {key: value.clone() for key, value in critic.state_dict().items() if key.startswith(("eyes", "down"))}
 
     def judged(x: torch.Tensor) -> torch.Tensor:
-        return critic.judge(critic.features(x)).mean(dim=1)
+        return torch.stack([places.mean(dim=1) for places in critic.judge(critic.features(x))]).mean(dim=0)
 
     learning = [parameter for parameter in critic.parameters() if parameter.requires_grad]
     assert _learns(judged, learning, size_px=size_px) > 0.95
@@ -238,6 +239,56 @@ def test_fewer_pictures_than_dimensions_get_latents_all_the_same():
     codes = codes_of(np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8), dimensions=64, seed=0)
     assert codes.shape == (5, 2, 64) and np.isfinite(codes).all()
     assert np.allclose(np.linalg.norm(codes, axis=2), 8.0, atol=1e-4)
+
+
+def test_what_is_matched_costs_least_of_all_orders():
+    generator = torch.Generator().manual_seed(3)
+    wanted, offered = (torch.randn(6, 5, generator=generator) for _ in range(2))
+    places = matching.paired(wanted, offered)
+
+    def cost(order) -> float:
+        return float((wanted - offered[list(order)]).square().sum())
+
+    assert sorted(places.tolist()) == list(range(6))
+    assert cost(places.tolist()) == pytest.approx(min(map(cost, itertools.permutations(range(6)))), rel=1e-6)
+
+
+@pytest.mark.parametrize("sees", [False, pytest.param(True, marks=needs_eyes)])
+def test_pictures_look_alike_where_form_and_colour_are(sees):
+    eyes = lite0.load() if sees else None
+    red, green = torch.tensor([0.9, -0.8, -0.8]), torch.tensor([-0.8, 0.9, -0.8])
+    pictures = torch.ones(4, 3, 64, 64)
+    pictures[0, :, 16:48, 16:48] = red[:, None, None]
+    pictures[1, :, 18:48, 16:50] = red[:, None, None]  # nearly the same
+    pictures[2, :, 16:48, 16:48] = green[:, None, None]
+    pictures[3, :, 28:36, 4:60] = red[:, None, None]
+    looks = matching.look(pictures, eyes)
+    to_first = (looks[1:] - looks[0]).norm(dim=1)
+    assert to_first[0] < 0.6 * to_first[1:].min()
+
+
+@pytest.mark.parametrize("together", [2048, 16])
+def test_latents_already_draw_what_is_like_their_pictures(folder, monkeypatch, together):
+    monkeypatch.setattr(matching, "TOGETHER", together)
+    for number in range(40):  # squares to the left or right of the middle, dark to light
+        picture = np.full((32, 32, 3), 255, np.uint8)
+        picture[8:24, 4 + number % 2 * 8 : 20 + number % 2 * 8] = number * 6
+        Pillow.fromarray(picture).save(folder / "pictures" / f"square {number:02d}.png")
+    pictures = Pictures(files_of(folder), size_px=32, seed=1)
+    checkpoint = fresh.species("light", size_px=32, seed=3, width=0.25)
+    codes = matching.alike(pictures, checkpoint, None, device="cpu", seed=4)
+    assert codes.shape == (50, 2, fresh.Z_DIM) and codes.dtype == np.float32
+    assert np.array_equal(codes, matching.alike(pictures, checkpoint, None, device="cpu", seed=4))
+    assert np.allclose(np.linalg.norm(codes, axis=2), 8.0, atol=1e-4)  # the root of 64
+    assert len(np.unique(codes.reshape(100, -1), axis=0)) == 100
+    generator = Generator(checkpoint)
+    with torch.no_grad():
+        drawn = matching.look(generator(generator.truncated(torch.from_numpy(codes).flatten(0, 1), 1.0)), None)
+    real = torch.from_numpy(pictures.of(range(50))).permute(0, 3, 1, 2) / 127.5 - 1
+    real = matching.look(torch.stack([real, real.flip(3)], dim=1).flatten(0, 1), None)
+    apart = float((real - drawn).square().sum())
+    others = [float((real - drawn[torch.randperm(100)]).square().sum()) for _ in range(20)]
+    assert apart < min(others) - (np.mean(others) - min(others))
 
 
 # Pictures.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -240,6 +241,25 @@ def test_a_damaged_state_is_named(pictures, tmp_path):
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(Refused, match=r"state\.safetensors: is damaged .*--from"):
         trained(pictures, out, images=32)
+
+
+def test_latents_are_found_once_and_anew_when_the_set_changes(pictures, tmp_path):
+    ours = tmp_path / "set"
+    shutil.copytree(pictures, ours)
+    out = trained(ours, tmp_path / "run", images=16)
+    path = out / "latents.safetensors"
+    before = load_file(path)["latents"]
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")  # so that one sees that it is read
+    trained(ours, out, images=32)
+    kept = load_file(path)["latents"]
+    assert kept.flat[-1] == 0 != before.flat[-1] and np.array_equal(kept.flat[:-1], before.flat[:-1])
+    first = min((ours / "pictures").iterdir())
+    shutil.copy(first, first.with_name("picked.png"))
+    trained(ours, out, images=48)
+    assert len(load_file(path)["latents"]) == len(before) + 1
+    path.write_bytes(b"no latents")
+    trained(ours, out, images=64)
+    assert len(load_file(path)["latents"]) == len(before) + 1
 
 
 def test_a_log_that_a_power_cut_left_half_written_is_mended(pictures, tmp_path):

@@ -6,6 +6,7 @@ counted; the window never waits.
 Thread: `put` on the main thread; files are written by one thread of this output. Owns: that thread and a queue.
 """
 
+import io
 import logging
 import queue
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from performer.files import write_whole
 from performer.flow import U8, Frame
 
 log = logging.getLogger(__name__)
@@ -79,9 +81,9 @@ class StillWriter:
 
 
 def write_png(path: str | Path, pixels: U8) -> None:
-    """Write [H, W, 3 or 4] u8 sRGB, top row first. Whole or not at all. Raises OSError."""
+    """Write [H, W, 3 or 4] u8 sRGB, top row first. A viewer that polls the folder never opens half. Raises OSError."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    Pillow.fromarray(np.ascontiguousarray(pixels[..., :3])).save(partial, format="PNG", compress_level=1)
-    partial.replace(path)  # a viewer that polls the folder never opens half a picture
+    encoded = io.BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(pixels[..., :3])).save(encoded, format="PNG", compress_level=1)
+    write_whole(path, encoded.getvalue())
