@@ -7,6 +7,7 @@ A run lives in a folder of its own:
     state.safetensors      everything that a run needs to go on, bit for bit
     latents.safetensors    from which latent each picture of the set is drawn
     samples/000120.png     pictures of the same latents, after so many thousand pictures seen
+    samples/000120.safetensors    the species as it was then, to be picked
     training.mp4           those pictures as a film
     log.jsonl              what was measured, a line every few steps; TensorBoard reads tensorboard/
     real.png               pictures of the set, to compare with
@@ -395,16 +396,12 @@ class _Run:
     # What a run leaves.
 
     def _save(self, *, with_sheet: bool) -> None:
-        """The state, the species, and a sheet of pictures. Raises Refused where the disk is full; what was there stays."""
+        """The state, the species, and a sheet with a copy of it. Raises Refused where the disk is full; the rest stays."""
         kimg = self.teacher.seen // 1000
         try:
             self.teacher.save(self._state_path)
             tensors = self.teacher.species_tensors()
             pictures = self._animals(SHOWN if with_sheet else 1)
-            if with_sheet:
-                write_whole(
-                    self.folder / "samples" / f"{kimg:06d}.png", png(sheet(pictures, columns=8, px=self._tile_px))
-                )
             start = self.teacher.checkpoint
             species.save(
                 self.path,
@@ -415,6 +412,10 @@ class _Run:
                 options=start.options,
                 preview=pictures[0],
             )
+            if with_sheet:
+                shown = self.folder / "samples" / f"{kimg:06d}"
+                write_whole(shown.with_suffix(".png"), png(sheet(pictures, columns=8, px=self._tile_px)))
+                write_whole(shown.with_suffix(".safetensors"), self.path.read_bytes())
         except OSError as error:
             raise Refused(
                 f"{self.folder}: {error.filename or 'the run'} cannot be written ({error.strerror or error}) after "

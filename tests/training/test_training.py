@@ -144,6 +144,19 @@ def test_a_species_that_was_trained_is_played_as_it_was_drawn(pictures, tmp_path
     assert shown.std() > 5
 
 
+def test_beside_each_sheet_lies_the_species_that_drew_it(pictures, tmp_path):
+    out = trained(pictures, tmp_path / "run", images=2000, sheet_images=1000)
+    assert sorted(os.listdir(out / "samples")) == [
+        *("000001.png", "000001.safetensors"),
+        *("000002.png", "000002.safetensors"),
+    ]
+    first, last = species.load(out / "samples" / "000001.safetensors"), out / "samples" / "000002.safetensors"
+    assert last.read_bytes() == (out / "discs.safetensors").read_bytes()
+    assert "1 thousand seen" in first.provenance.origin
+    with Pillow.open(out / "samples" / "000001.png") as drawn:
+        assert np.array_equal(np.asarray(drawn.convert("RGB"))[:SIZE_PX, :SIZE_PX], first.preview)
+
+
 def test_training_brings_the_species_nearer_to_its_pictures(pictures, tmp_path):
     def distance(run: Path) -> float:
         """Between the mean colours of what it draws and of the set, 0 to 255."""
