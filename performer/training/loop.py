@@ -278,10 +278,7 @@ class _Run:
         """
         path = self.folder / "latents.safetensors"
         names = json.dumps([file.name for file in self.pictures.files])
-        latents = _latents_in(path, names)
-        if latents is not None:
-            return latents
-        if self._crew.rank == 0:
+        if self._crew.rank == 0 and _latents_in(path, names) is None:
             content = safetensors_of({"latents": self._found_latents()}, metadata={"pictures": names})
             try:
                 write_whole(path, content)
@@ -294,8 +291,10 @@ class _Run:
 
     def _found_latents(self) -> F32:
         seed, start = self.plan.method.seed, self._start
-        if self.plan.source:
-            self._announce(f"looking for animals of {self.plan.source} that are like these {len(self.pictures)}")
+        if self.plan.source_sha256:
+            self._announce(
+                f"looking for the animals of {self._options.source} that are like these {len(self.pictures)}"
+            )
             return matching.alike(self.pictures, start, self.teacher.eyes, device=self.device, seed=seed)
         small = np.stack([read(file, SMALL_PX) for file in self.pictures.files])
         return codes_of(small, dimensions=start.sizes.z_dim, seed=seed)
