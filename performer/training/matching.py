@@ -18,7 +18,7 @@ from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint
 from performer.refusal import Refused
 from performer.training.generator import Generator
-from performer.training.lite0 import Lite0
+from performer.training.lite0 import Lite0, signal
 from performer.training.pictures import Pictures
 
 COLOURS_PX, SEEN_PX = 16, 4  # sides to which colours, and what the eyes see, are averaged for the comparison
@@ -54,7 +54,7 @@ def alike(
 
 def _both_ways(pictures: Pictures, places: np.ndarray, eyes: Lite0 | None, device: str) -> Tensor:  # [2 N, numbers]
     """Looks of pictures, each followed by that of its mirror image."""
-    x = torch.from_numpy(pictures.of(places)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = signal(pictures.of(places), device)
     return torch.stack([look(x, eyes), look(x.flip(3), eyes)], dim=1).flatten(0, 1)
 
 

@@ -244,7 +244,7 @@ def _look(
         blocks.append(looks.features(mirrored))
         if eyes is not None and len(standard) * MOST_BATCH < MATCHED:
             with torch.inference_mode():
-                planes = torch.from_numpy(mirrored).permute(0, 3, 1, 2).float() / 127.5 - 1
+                planes = lite0.signal(mirrored)
                 standard.append(eyes.pooled(planes).double().numpy())
     return Looks(
         first=np.stack(first),

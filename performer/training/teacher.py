@@ -132,7 +132,7 @@ class Teacher:
             part=self.crew.part(method.batch),
             device=self.device,
         )
-        real = torch.from_numpy(reals).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        real = lite0.signal(reals, self.device)
         code = torch.from_numpy(codes).to(self.device)
         turned = draws.uniform("mirror") < (0.5 if method.mirror else 0.0)
         real = torch.where(turned[:, None, None, None], real.flip(3), real)
