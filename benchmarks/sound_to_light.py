@@ -155,7 +155,7 @@ def main() -> None:
         def noting_drain() -> list[Any]:
             events = drain()
             now_s = show.clock.now_s()
-            onsets.extend((e.at_s, now_s) for e in events if e.kind is AudioEventKind.ONSET)
+            onsets.extend((e.at_s, now_s) for e in events if e.kind == AudioEventKind.ONSET)
             return events
 
         show.ears.drain = noting_drain  # type: ignore[method-assign]

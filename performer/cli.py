@@ -401,6 +401,42 @@ class Measure:
 
 
 @dataclass(kw_only=True)
+class Listen:
+    """Listen to a track beforehand: tempo, beats, bars, sections and drops; and how well the live ear hears it.
+
+    Draws both into one picture. What was found is kept: the second time only the live ear listens.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """A sound or video file."""
+    out: Path | None = None
+    """The picture (.png), or a folder for it; by default the file's name and -listening.png, in this folder."""
+    cues: Path | None = None
+    """Write a setlist (.toml) with a cue for every section."""
+    begin: Annotated[float, tyro.conf.arg(name="from")] = 0.0
+    """Draw from this second on."""
+    end: Annotated[float | None, tyro.conf.arg(name="to")] = None
+    """Draw to this second; by default to the end. Up to a minute fills one row."""
+    again: bool = False
+    """Find everything anew, whatever is kept."""
+
+    def run(self) -> None:
+        from performer.listening import ListenOptions, listen
+
+        _within("--from", self.begin, 0, float("inf"), "seconds")
+        _within("--to", self.end, 0.001, float("inf"), "seconds")
+        options = ListenOptions(
+            file=self.file,
+            out=self.out,
+            cues=self.cues,
+            again=self.again,
+            begin_s=self.begin,
+            end_s=self.end,
+        )
+        listen(options, announce=_announce, console=Console(highlight=False))
+
+
+@dataclass(kw_only=True)
 class Doctor:
     """Look at this machine: what a show can use, what it lacks, and the remedy; exit status 1 where something fails."""
 
@@ -434,6 +470,7 @@ def main() -> None:
             "measure": Measure,
             "train": Train,
             "check": Check,
+            "listen": Listen,
             "doctor": Doctor,
         },
         description="performer: a trained image generator, played live like an instrument.",

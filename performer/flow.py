@@ -36,7 +36,10 @@ class CaptureFlags(IntFlag):
 
 
 class AudioEventKind(IntEnum):
-    """Which detector spoke. The first five are the bands, in the order of `audio.features.BANDS`."""
+    """Which detector spoke. The first five are the bands, in the order of `audio.features.BANDS`.
+
+    A setlist's own bands follow, from `USER_KIND` on.
+    """
 
     ALL = 0
     BASS = 1
@@ -44,6 +47,14 @@ class AudioEventKind(IntEnum):
     MIDHIGH = 3
     HIGH = 4
     ONSET = 5
+    KICK = 6
+    SNARE = 7
+    HAT = 8
+
+
+USER_KIND = len(AudioEventKind)
+SHAPE_SAMPLES = 512  # length of the spectrum and of the waveform that shaders are given
+NO_SHAPE = frozen_array(np.zeros((1, SHAPE_SAMPLES), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +74,11 @@ class AudioFeatures:
     values: F32  # [voices, features], columns in the order of `audio.features.TABLE`
     centre_s: float  # show time of the newest sample that the values have heard
     bpm: float = 0.0  # tempo in beats per minute; 0 while unknown
-    beat: float = 0.0  # beats since the show began, by the ear
+    beat: float = 0.0  # beats by the ear at centre_s; whole numbers are beats
     confidence: float = 0.0  # how far bpm and beat may be trusted, 0..1
+    downbeat: int = 0  # a guess: beats that are congruent to it modulo 4 begin a bar
+    spectrum: F32 = field(default_factory=lambda: NO_SHAPE)  # [voices, 512], 0..1, decibels from -80 to 0, 0 Hz first
+    waveform: F32 = field(default_factory=lambda: NO_SHAPE)  # [voices, 512], the newest samples, full scale at -1..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,7 @@ class AudioEvent:
     """One hit, exactly once."""
 
     voice: int  # row in AudioFeatures.values
-    kind: AudioEventKind
+    kind: int  # an AudioEventKind, or the setlist's own band
     at_s: float  # show time of the sound, finer than a frame
     strength: float  # 0..1
 
@@ -97,6 +111,7 @@ class Tick:
     dt_s: float  # photon_s minus that of the frame before
     beat: float  # beats at photon_s
     deadline_s: float  # show time by which the frame must be handed to the display
+    downbeat: int = 0  # beats that are congruent to it modulo 4 begin a bar
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,13 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
     cast = Cast(setlist, clock=clock, notices=notices, choice=options.engine)
     opened: list[Callable[[], None]] = [cast.close]
     try:
-        ears = Ears(source=setlist.audio, voices=setlist.voices, epoch_s=clock.epoch_s)
+        ears = Ears(
+            source=setlist.audio,
+            voices=setlist.voices,
+            bands=setlist.bands,
+            beat_voice=setlist.beat_voice,
+            epoch_s=clock.epoch_s,
+        )
         ears.start()
         opened.append(ears.close)
         hands = Hands(

@@ -14,8 +14,9 @@ import numpy as np
 
 from performer import params as parameters
 from performer import resources
-from performer.audio.features import feature_names, feature_of
-from performer.audio.source import SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
+from performer.audio.features import feature_names, feature_of, hit_kinds
+from performer.audio.knobs import ear_params
+from performer.audio.source import BandSpec, SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
 from performer.choreography import routes as routing
 from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
 from performer.choreography.plan import Cue, Length, Plan
@@ -84,6 +85,13 @@ class _AudioFile(msgspec.Struct, forbid_unknown_fields=True):
     loop: bool = True
     offset: float = 0.0
     tone_hz: float = 220.0
+    beat: str = ""  # the voice in which the beat is followed; empty for the first
+
+
+class _VoiceFile(msgspec.Struct, forbid_unknown_fields=True):
+    channels: list[int] = []
+    device: str = ""
+    host_api: str = ""
 
 
 class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": "class"}):
@@ -95,7 +103,8 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     notes: str = ""
     seed: int = 1
     audio: _AudioFile = msgspec.field(default_factory=_AudioFile)
-    voices: dict[str, list[int]] = {}
+    voices: dict[str, list[int] | _VoiceFile] = {}
+    bands: dict[str, tuple[float, float]] = {}
     shaders: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SHADERS))
     osc: dict[str, str] = {}
     params: dict[str, Any] = {}
@@ -115,6 +124,8 @@ class Setlist:
     stranger: str  # why the only partner is no sibling and is faded to as a picture; empty where all are siblings
     audio: SourceSpec
     voices: tuple[VoiceSpec, ...]
+    bands: tuple[BandSpec, ...]  # its own, besides those that every voice has
+    beat_voice: int  # row of the voice in which the beat is followed
     shaders: tuple[Path, ...]
     table: ParamTable
     cues: tuple[Cue, ...]
@@ -139,7 +150,8 @@ class Setlist:
             cues=self.cues,
             anatomy=replace(anatomy, traits=self.checkpoint.trait_directions),
             voices=[voice.name for voice in self.voices],
-            feature_names=feature_names(),
+            feature_names=feature_names(self.bands),
+            hit_kinds=hit_kinds(self.bands),
         )
 
 
@@ -204,7 +216,14 @@ def load(
         else:
             note("class", f"{label}; expected 0 to {checkpoint.sizes.labels[-1]}, as the species has classes")
     shaders = _shaders(path, file.shaders, note)
-    voices = _voices(file.voices, note)
+    voices, bands = _voices(file.voices, note), _bands(file.bands, note)
+    names = [voice.name for voice in voices]
+    if file.audio.beat and file.audio.beat not in names:
+        note(
+            "audio.beat",
+            f"{file.audio.beat!r} is no voice{nearest(file.audio.beat, names)}; expected one of: {', '.join(names)}",
+        )
+    beat_voice = names.index(file.audio.beat) if file.audio.beat in names else 0
     source = audio or _audio(path, file.audio, note)
     if source is not None and (check_devices or source.kind != "device"):
         try:
@@ -212,14 +231,17 @@ def load(
         except SourceError as error:  # it names the key; a source of the command line is not the setlist's fault
             problems.append(f"{path}: {error}" if audio is None else str(error))
 
-    shared = [(f"route[{i}]", _route(route, f"r{i + 1}")) for i, route in enumerate(file.route)]
+    shared = [(f"route[{i}]", _route(route, f"r{i + 1}", bands)) for i, route in enumerate(file.route)]
     own = [
-        [(f"cue[{c}] (id {cue.id!r}).route[{i}]", _route(r, f"{cue.id}-{i + 1}")) for i, r in enumerate(cue.route)]
+        [
+            (f"cue[{c}] (id {cue.id!r}).route[{i}]", _route(r, f"{cue.id}-{i + 1}", bands))
+            for i, r in enumerate(cue.route)
+        ]
         for c, cue in enumerate(file.cue)
     ]
     routes = [*shared, *(located for located_routes in own for located in located_routes)]
-    table = _table(routes, shaders, checkpoint.traits if checkpoint is not None else (), note)
-    _check_routes(routes, table, [voice.name for voice in voices], note)
+    table = _table(routes, names, shaders, checkpoint.traits if checkpoint is not None else (), note)
+    _check_routes(routes, table, names, bands, note)
     _check_osc(file.osc, table, note)
     defaults = table.defaults()
     _assign(defaults, None, table, file.params, "params", note)
@@ -259,6 +281,8 @@ def load(
         stranger=stranger,
         audio=source,
         voices=voices,
+        bands=bands,
+        beat_voice=beat_voice,
         shaders=shaders,
         table=table,
         cues=tuple(cues),
@@ -371,13 +395,28 @@ def _shaders(path: Path, names: list[str], note: Any) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _voices(channels: dict[str, list[int]], note: Any) -> tuple[VoiceSpec, ...]:
-    for name, numbers in channels.items():
+def _voices(content: dict[str, list[int] | _VoiceFile], note: Any) -> tuple[VoiceSpec, ...]:
+    voices = []
+    for name, given in content.items():
+        voice = _VoiceFile(channels=given) if isinstance(given, list) else given
         if not name.isidentifier():
             note(f"voices.{name}", f"{name!r}; expected a plain word, such as drums")
-        if any(number < 1 for number in numbers):
-            note(f"voices.{name}", f"{numbers}; channels are numbered from 1, as on the box")
-    return tuple(VoiceSpec(name, tuple(numbers)) for name, numbers in channels.items()) or (VoiceSpec(),)
+        if any(number < 1 for number in voice.channels):
+            note(f"voices.{name}", f"{voice.channels}; channels are numbered from 1, as on the box")
+        voices.append(VoiceSpec(name, tuple(voice.channels), voice.device, voice.host_api))
+    return tuple(voices) or (VoiceSpec(),)
+
+
+def _bands(content: dict[str, tuple[float, float]], note: Any) -> tuple[BandSpec, ...]:
+    taken = {name.partition(".")[0] for name in feature_names()}
+    for name, (low_hz, high_hz) in content.items():
+        if not name.isidentifier() or name in taken:
+            note(f"bands.{name}", f"{name!r}; expected a plain word that is none of: {', '.join(sorted(taken))}")
+        if not 20 <= low_hz < high_hz <= 20000:
+            note(
+                f"bands.{name}", f"[{low_hz:g}, {high_hz:g}]; expected from and to, 20 to 20000 Hz, such as [200, 400]"
+            )
+    return tuple(BandSpec(name, *edges) for name, edges in content.items())
 
 
 def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
@@ -404,10 +443,15 @@ def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
 
 
 def _table(
-    routes: list[tuple[str, Route]], shaders: tuple[Path, ...], traits: tuple[str, ...], note: Any
+    routes: list[tuple[str, Route]],
+    voices: list[str],
+    shaders: tuple[Path, ...],
+    traits: tuple[str, ...],
+    note: Any,
 ) -> ParamTable:
     declared: list[Param] = [
         *parameters.base_params(),
+        *ear_params(voices),
         *motion_params(),
         *bend_params(),
         *trait_params(traits),
@@ -483,8 +527,8 @@ def _length(value: float | str, where: str, note: Any) -> Length:
     return length
 
 
-def _route(route: _RouteFile, default_name: str) -> Route:
-    feature = feature_of(route.source)
+def _route(route: _RouteFile, default_name: str, bands: tuple[BandSpec, ...]) -> Route:
+    feature = feature_of(route.source, bands)
     low, high = (feature.low, feature.high) if feature is not None else (0.0, 1.0)
     in_low, in_high = (low, high) if route.range_in is None else route.range_in
     return Route(
@@ -507,8 +551,10 @@ def _route(route: _RouteFile, default_name: str) -> Route:
     )
 
 
-def _check_routes(routes: list[tuple[str, Route]], table: ParamTable, voices: list[str], note: Any) -> None:
-    known = routing.sources(voices, feature_names(), table)
+def _check_routes(
+    routes: list[tuple[str, Route]], table: ParamTable, voices: list[str], bands: tuple[BandSpec, ...], note: Any
+) -> None:
+    known = routing.sources(voices, feature_names(bands), table)
     for where, route in routes:
         for key, sentence in routing.problems(route, known=known, table=table):
             note(f"{where}.{key}", sentence)

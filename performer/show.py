@@ -12,11 +12,12 @@ from dataclasses import replace
 
 from performer.audio.ears import Ears
 from performer.audio.features import BANDS, column
+from performer.audio.knobs import Knobs
 from performer.choreography.transport import Transport
 from performer.clock import Clock
 from performer.control.hands import Hands, ShowState
 from performer.engines.host import EngineHost
-from performer.flow import ControlEvent, Frame, Image, LatentFrame, Params, Tick
+from performer.flow import AudioFeatures, ControlEvent, Frame, Image, LatentFrame, Params, Tick
 from performer.governor import Governor
 from performer.meter import FrameMeter, LightMeter
 from performer.notices import Notices
@@ -33,6 +34,7 @@ SOFTWARE_FPS = (40.0, 36.0, 32.0, 30.0)
 UNKNOWN_REFRESH_FPS = 60.0
 REPORT_S = 0.2  # how often figures are renewed and rooms asked how they are: nobody reads faster
 CLIP_SHOWN_S = 2.0
+LEAST_BPM = 0.05  # a smaller change of tempo is told to nobody
 
 
 class Show:
@@ -89,7 +91,9 @@ class Show:
         bpm = float(self.plan.cues[first_cue].values[self.table.row("transport.bpm")])
         self._transport = Transport.at_bpm(bpm)
         self._bpm_row = self.table.row("transport.bpm")
-        self._tapped: list[ControlEvent] = []  # the tempo that taps made, for the next frame
+        self._follow_row, self._latency_row = self.table.row("transport.ear"), self.table.row("out.latency")
+        self._knobs = Knobs(self.table, [voice.name for voice in setlist.voices])
+        self._led: list[ControlEvent] = []  # the tempo that taps or the ear made, for the next frame
         self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
         self._params = Params(self.plan.cues[first_cue].values)
         self._part = 0.0  # how much of a partner that is no sibling is seen
@@ -178,10 +182,12 @@ class Show:
             self.display.poll(), controls=self._controls, table=self.table, at_s=self.clock.now_s()
         )
         self._act(actions)
-        hands, self._tapped = [*self._tapped, *self.hands.drain(), *keys], []
-        self._controls = reduce(self._controls, hands, table=self.table)  # what people did
+        hands = [*self.hands.drain(), *keys]
+        if any(each.param == "transport.bpm" for each in hands):  # a hand on the tempo takes it from the ear
+            hands.append(ControlEvent(param="transport.ear", value=0.0, at_s=begun_s, source="tempo by hand"))
+        self._controls = reduce(self._controls, [*self._led, *hands], table=self.table)  # what people did
         features, hits = self.ears.latest(), self.ears.drain()  # what the room sounds like
-        tick = self._tick(draw_s)
+        tick = self._tick(draw_s, features)
         self._is_due = False
         try:
             self._memory, self._params, latent = self.plan.step(self._memory, features, hits, self._controls, tick)
@@ -259,23 +265,31 @@ class Show:
             return self._presented_s + max(self._pace.period_s - self._draw.typical_s - SWAP_MARGIN_S, 0.0)
         return self._pace.next_draw_s()
 
-    def _tick(self, draw_s: float) -> Tick:
-        photon_s = draw_s + self._draw.typical_s
-        before = self._transport
-        self._transport = before.step(
-            self._controls.presses, bpm=float(self._params.values[self._bpm_row]), at_s=photon_s
+    def _tick(self, draw_s: float, features: AudioFeatures) -> Tick:
+        values = self._params.values
+        photon_s = draw_s + self._draw.typical_s + float(values[self._latency_row])
+        before, asked_bpm = self._transport, float(values[self._bpm_row])
+        self._transport = now = before.step(
+            self._controls.presses, bpm=asked_bpm, at_s=photon_s, heard=features, follow=values[self._follow_row] > 0
         )
-        if self._transport.bpm != before.bpm and self._transport.asked_bpm == before.asked_bpm:
-            # A tap is a hand on the tempo: what counts in beats, and every surface, reads it from the parameter.
-            self._tapped.append(
-                ControlEvent(param="transport.bpm", value=self._transport.bpm, at_s=photon_s, source="tap")
-            )
+        self._led = []
+        bpm = features.bpm * 2.0**now.octave if now.follows else now.bpm
+        if (
+            now.asked_bpm == before.asked_bpm
+            and abs(bpm - asked_bpm) > LEAST_BPM
+            and (now.follows or bpm != before.bpm)
+        ):
+            # What counts in beats, and every surface, reads the tempo from the parameter.
+            self._led.append(ControlEvent(param="transport.bpm", value=bpm, at_s=photon_s, source="tempo"))
+            self._transport = replace(now, asked_bpm=self.table.params[self._bpm_row].admit(bpm))
+        self.ears.tune(self._knobs.tuning(values, self._controls.presses, tapped_bpm=now.taps.bpm))
         tick = Tick(
             frame=self._frame,
             photon_s=photon_s,
             dt_s=photon_s - self._photon_s,
             beat=self._transport.line.at(photon_s),
             deadline_s=draw_s,
+            downbeat=self._transport.downbeat,
         )
         self._frame += 1
         self._photon_s = photon_s

@@ -1,22 +1,14 @@
-"""The room that hears: source, ring, features, and the process in which they live.
+"""The room that hears: sources, the ring, the analysis, and the processes in which they live.
 
 `check_source` before doors open, `Ears` during the show, `analyse` offline. Importing this room imports numpy only;
 sound libraries are imported by the process that hears.
 """
 
-from performer.audio.features import (
-    TABLE,
-    Analyser,
-    Analysis,
-    Feature,
-    analyse,
-    column,
-    feature_names,
-    feature_of,
-    time_advance_s,
-)
+from performer.audio.analyser import Analyser, Analysis, Tuning, analyse
+from performer.audio.features import TABLE, Feature, column, feature_names, feature_of, time_advance_s
 from performer.audio.source import (
     DEFAULT_VOICES,
+    BandSpec,
     DeviceInfo,
     SourceError,
     SourceSpec,
@@ -30,12 +22,14 @@ __all__ = [
     "TABLE",
     "Analyser",
     "Analysis",
+    "BandSpec",
     "DeviceInfo",
     "Ears",
     "EarsStatus",
     "Feature",
     "SourceError",
     "SourceSpec",
+    "Tuning",
     "VoiceSpec",
     "analyse",
     "check_source",

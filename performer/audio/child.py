@@ -18,10 +18,10 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from performer.audio.features import Analyser
+from performer.audio.analyser import Analyser, Tuning
 from performer.audio.feeds import Feed, first_line, open_feed
 from performer.audio.source import SourceError, restart_portaudio
-from performer.audio.wire import Errand, State, empty_record, text_bytes
+from performer.audio.wire import Errand, State, empty_record, text_bytes, tuning_of
 from performer.clock import SystemClock
 from performer.exchange import SharedLatest, SharedMailbox
 from performer.flow import AudioFeatures
@@ -42,7 +42,7 @@ class _Reporter:
     def __init__(self, errand: Errand, latest: SharedLatest, clock: SystemClock) -> None:
         self._latest = latest
         self._clock = clock
-        self.record = empty_record(len(errand.voices))
+        self.record = empty_record(len(errand.voices), errand.bands)
         r = self.record
         r["generation"] = errand.generation
         r["values"][0] = errand.values
@@ -65,11 +65,14 @@ class _Reporter:
         r, now_s = self.record, self._clock.now_s()
         r["values"][0] = features.values
         r["centre_s"] = features.centre_s
+        r["spectrum"][0], r["waveform"][0] = features.spectrum, features.waveform
         r["bpm"], r["beat"], r["confidence"] = features.bpm, features.beat, features.confidence
-        r["time_ns"][0] = analyser.time_ns
-        r["reference_db"][0] = analyser.reference_db
+        r["downbeat"] = features.downbeat
+        r["is_learning"] = analyser.hits.is_learning
+        r["time_ns"][0] = analyser.levels.time_ns
+        r["reference_db"][0] = analyser.levels.reference_db
         # Peaks fall by half in about 60 ms, so that a meter that looks sixty times a second misses none.
-        r["peak"][0] = np.maximum(analyser.peak, r["peak"][0] * np.float32(0.94))
+        r["peak"][0] = np.maximum(analyser.front.peak, r["peak"][0] * np.float32(0.94))
         r["heard_s"] = now_s
         r["latency_s"] += 0.02 * (now_s - features.centre_s - r["latency_s"])
 
@@ -82,7 +85,7 @@ class _Reporter:
             r["overflows"], r["clipped"] = ring.lost_by_driver, ring.clipped
 
 
-def main(errand: Errand, latest: SharedLatest, events: SharedMailbox, parent: Connection) -> None:
+def main(errand: Errand, latest: SharedLatest, events: SharedMailbox, tuning: SharedLatest, parent: Connection) -> None:
     """Body of the process. `parent` says b"end", or falls silent when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _hush_libraries()
@@ -92,7 +95,7 @@ def main(errand: Errand, latest: SharedLatest, events: SharedMailbox, parent: Co
     code = EXIT_LOST
     try:
         feed = _opened(errand, clock, reporter, parent)
-        code = _listen(errand, feed, reporter, events, clock, parent) if feed is not None else EXIT_DONE
+        code = _listen(errand, feed, reporter, events, tuning, clock, parent) if feed is not None else EXIT_DONE
     except Exception as error:
         reporter.say(State.LOST, _sentence(errand, error))
     # Closing a stream whose device is gone can hang in the driver for ever; ending the process cannot.
@@ -166,11 +169,25 @@ def _sentence(errand: Errand, error: BaseException) -> str:
 
 
 def _listen(
-    errand: Errand, feed: Feed, reporter: _Reporter, events: SharedMailbox, clock: SystemClock, parent: Connection
+    errand: Errand,
+    feed: Feed,
+    reporter: _Reporter,
+    events: SharedMailbox,
+    tuning: SharedLatest,
+    clock: SystemClock,
+    parent: Connection,
 ) -> int:
     """Hear until the parent or the device is gone; the exit code."""
-    memory = errand.memory
-    analyser = Analyser(rate_hz=feed.rate_hz, channels=feed.channels, voices=errand.voices, memory=memory)
+    analyser = Analyser(
+        rate_hz=feed.rate_hz,
+        channels=feed.channels,
+        voices=errand.voices,
+        bands=errand.bands,
+        beat_voice=errand.beat_voice,
+        memory=errand.memory,
+        tuning=_wished(tuning),
+    )
+    tuned = tuning.published
     record = reporter.record
     record["sample_rate"] = feed.rate_hz
     record["audible"] = feed.audible
@@ -179,10 +196,13 @@ def _listen(
     started = False
     while True:
         heard = False
+        if tuning.published != tuned:
+            tuned = tuning.published
+            analyser.tune(_wished(tuning))
         if (block := feed.read()) is not None:
             for features, found in analyser.step(block):
                 for event in found:
-                    events.post(event.voice, int(event.kind), event.at_s, event.strength, 0)
+                    events.post(event.voice, event.kind, event.at_s, event.strength, 0)
                 reporter.hear(features, analyser)
                 heard = True
         now_s = clock.now_s()
@@ -203,6 +223,12 @@ def _listen(
                 reporter.say(State.LOST, f"{feed.device or errand.source.name()} has sent nothing for {silent_s:.1f} s")
                 return EXIT_LOST
         time.sleep(POLL_S)
+
+
+def _wished(tuning: SharedLatest) -> Tuning:
+    """How the parent wishes it to listen."""
+    record = tuning.read()
+    return Tuning() if record is None else tuning_of(record)
 
 
 def _dismissed(parent: Connection) -> bool:

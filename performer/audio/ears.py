@@ -1,8 +1,11 @@
-"""The parent's side of hearing: it starts the hearing process, watches it, and reads what it publishes.
+"""The parent's side of hearing: it starts the hearing processes, watches them, and reads what they publish.
 
-Thread: `latest`, `drain` and `status` belong to the render thread and never wait: each is a copy out of shared memory.
-A watcher thread of its own starts, kills and restarts the process.
-Owns: the shared memory, the process, the watcher.
+Each device is heard by a process of its own, with the voices that come from it: one that is pulled out does not disturb
+the others, and devices whose crystals drift apart need no common clock, since every hop carries its show time.
+
+Thread: `latest`, `drain`, `tune` and `status` belong to the render thread and never wait: each is a copy out of, or into,
+shared memory. A watcher thread for each process starts, kills and restarts it.
+Owns: the shared memory, the processes, the watchers.
 """
 
 import contextlib
@@ -19,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from performer.audio import child
-from performer.audio import features as table
-from performer.audio.features import HELD, REST, Memory
-from performer.audio.source import DEFAULT_VOICES, SourceSpec, VoiceSpec
+from performer.audio.analyser import Memory, Tuning
+from performer.audio.features import feature_names, held, rest, table_with
+from performer.audio.source import DEFAULT_VOICES, BandSpec, SourceSpec, VoiceSpec
 from performer.audio.wire import (
     EVENT,
     EVENT_CAPACITY,
@@ -31,10 +34,12 @@ from performer.audio.wire import (
     empty_record,
     event_of,
     features_dtype,
+    tuning_dtype,
+    tuning_record,
 )
 from performer.clock import SystemClock
 from performer.exchange import SPAWN, SharedLatest, SharedMailbox
-from performer.flow import F32, AudioEvent, AudioFeatures, frozen_array
+from performer.flow import SHAPE_SAMPLES, AudioEvent, AudioFeatures, frozen_array
 
 _log = logging.getLogger(__name__)
 
@@ -63,12 +68,15 @@ class EarsStatus:
     latency_s: float  # from the converter to the features, without the converter's own
     peaks: tuple[float, ...]  # of each voice, 0..1 and above, falling slowly
     voices: tuple[str, ...]
+    is_learning: bool = False  # whether thresholds are being learnt
 
 
 class Ears:
-    """Hearing, whatever happens to the device. Made cheaply; `start` returns at once.
+    """Hearing, whatever happens to the devices. Made cheaply; `start` returns at once.
 
-    source, voices: what `check_source` has accepted.
+    source, voices: what `check_source` has accepted. A voice with a device of its own is heard by another process.
+    bands: the setlist's own.
+    beat_voice: row of the voice in which the beat is followed.
     epoch_s: reading of `time.monotonic` at show time zero.
     """
 
@@ -77,15 +85,34 @@ class Ears:
         *,
         source: SourceSpec,
         voices: Sequence[VoiceSpec] = DEFAULT_VOICES,
+        bands: Sequence[BandSpec] = (),
+        beat_voice: int = 0,
         epoch_s: float,
     ) -> None:
         self.source = source
         self.voices = tuple(voices)
-        self.shared_features = SharedLatest(features_dtype(len(self.voices)))
-        self._events = SharedMailbox(EVENT, capacity=EVENT_CAPACITY)
+        self._bands = tuple(bands)
+        self._beat_voice = beat_voice
         self._clock = SystemClock(epoch_s)
-        self._nothing: np.void = empty_record(len(self.voices))[0]
-        self._watcher = _Watcher(self.source, self.voices, self._clock, self.shared_features, self._events)
+        table = table_with(bands)
+        self._held, self._rest = held(table), rest(table)
+        rows: dict[tuple[str, str], list[int]] = {}
+        for row, voice in enumerate(self.voices):
+            rows.setdefault((voice.device, voice.host_api), []).append(row)
+        self._ears = [self._ear(device, api, tuple(members)) for (device, api), members in rows.items()]
+        self._main = next(ear for ear in self._ears if beat_voice in ear.rows)
+        self._tuning = Tuning()
+
+    def _ear(self, device: str, host_api: str, rows: tuple[int, ...]) -> "_Ear":
+        source = SourceSpec(kind="device", device=device, host_api=host_api) if device else self.source
+        return _Ear(
+            source,
+            tuple(self.voices[row] for row in rows),
+            self._bands,
+            rows.index(self._beat_voice) if self._beat_voice in rows else None,
+            rows,
+            self._clock,
+        )
 
     def __enter__(self) -> "Ears":
         self.start()
@@ -96,67 +123,142 @@ class Ears:
 
     def start(self) -> None:
         """Begin to hear. Returns at once; a failure shows in `status`, not as an exception."""
-        self._watcher.start()
+        for ear in self._ears:
+            ear.watcher.start()
 
     def close(self) -> None:
         """Stop hearing. Returns within about two seconds, usually at once."""
-        self._watcher.stop()
+        for ear in self._ears:
+            ear.watcher.ask_to_stop()
+        for ear in self._ears:
+            ear.watcher.stop()
 
     def feature_names(self) -> tuple[str, ...]:
         """Names of the columns of `latest().values`."""
-        return table.feature_names()
+        return feature_names(self._bands)
+
+    @property
+    def shared_features(self) -> tuple[tuple[SharedLatest, tuple[int, ...]], ...]:
+        """What each process publishes, and the rows of its voices, for another process to read."""
+        return tuple((ear.shared, ear.rows) for ear in self._ears)
 
     def latest(self) -> AudioFeatures:
         """The newest features; at rest before the first.
 
         While nothing is heard, levels fall to rest instead of freezing (a frozen "loud" is a stuck creature), and the
-        `time` columns stay where they are.
+        `time` columns stay where they are. The beat goes on from where it was, without confidence.
         """
-        record = self._record()
-        values: F32 = record["values"].copy()
-        age_s = self._clock.now_s() - float(record["heard_s"])
-        if age_s > STALE_S:
-            fading = np.float32(math.exp(-(age_s - STALE_S) / DECAY_S))
-            values = np.where(HELD, values, REST + (values - REST) * fading)
+        values = np.empty((len(self.voices), len(self._rest)), np.float32)
+        shapes = np.empty((2, len(self.voices), SHAPE_SAMPLES), np.float32)
+        now_s, main_age_s = self._clock.now_s(), 0.0
+        main: np.void = self._main.record()
+        for ear in self._ears:
+            record = ear.record()
+            rows = list(ear.rows)
+            age_s = now_s - float(record["heard_s"])
+            fading = np.float32(1.0)
+            if age_s > STALE_S:
+                fading = np.float32(math.exp(-(age_s - STALE_S) / DECAY_S))
+            heard = record["values"]
+            values[rows] = np.where(self._held, heard, self._rest + (heard - self._rest) * fading)
+            shapes[0, rows] = record["spectrum"] * fading
+            shapes[1, rows] = record["waveform"] * fading
+            if ear is self._main:
+                main, main_age_s = record, age_s
+        shapes = frozen_array(shapes)
         return AudioFeatures(
             frozen_array(values),
-            float(record["centre_s"]),
-            float(record["bpm"]),
-            float(record["beat"]),
-            float(record["confidence"]) if age_s <= STALE_S else 0.0,
+            float(main["centre_s"]),
+            bpm=float(main["bpm"]),
+            beat=float(main["beat"]),
+            confidence=float(main["confidence"]) if main_age_s <= STALE_S else 0.0,
+            downbeat=int(main["downbeat"]),
+            spectrum=shapes[0],
+            waveform=shapes[1],
         )
 
     def drain(self) -> list[AudioEvent]:
-        """All hits since the last call, oldest first, each exactly once."""
-        return [event_of(record) for record in self._events.drain()]
+        """All hits since the last call, each exactly once; oldest first, of each device."""
+        return [
+            replace(event, voice=ear.rows[event.voice])
+            for ear in self._ears
+            for event in map(event_of, ear.events.drain())
+        ]
+
+    def tune(self, tuning: Tuning) -> None:
+        """Listen in another way, within a few milliseconds. Cheap where nothing changed."""
+        if tuning == self._tuning:
+            return
+        self._tuning = tuning
+        for ear in self._ears:
+            ear.tuning.publish(tuning_record(tuning, ear.rows))
 
     def status(self) -> EarsStatus:
-        """How hearing fares now."""
-        record, now_s = self._record(), self._clock.now_s()
-        state, detail = self._watcher.verdict(record)
+        """How hearing fares now: of the worst device, with counts of all."""
+        now_s = self._clock.now_s()
+        records = [ear.record() for ear in self._ears]
+        verdicts = [ear.watcher.verdict(record) for ear, record in zip(self._ears, records, strict=True)]
+        worst = max(range(len(verdicts)), key=lambda index: _BADNESS[verdicts[index][0]])
+        state, detail = verdicts[worst]
+        if state is State.HEARING and len(records) > 1:
+            detail = "; ".join(each for _, each in verdicts)
+        main = records[self._ears.index(self._main)]
+        peaks = [0.0] * len(self.voices)
+        for ear, record in zip(self._ears, records, strict=True):
+            for row, peak in zip(ear.rows, record["peak"], strict=True):
+                peaks[row] = float(peak)
+
+        def total(name: str) -> int:
+            return sum(int(record[name]) for record in records)
+
         return EarsStatus(
             state=STATE_WORDS[state],
             detail=detail,
-            device=record["device"].decode(),
-            sample_rate=float(record["sample_rate"]),
-            restarts=self._watcher.restarts,
-            dropped_events=self._events.dropped,
-            overruns=int(record["overruns"]),
-            overflows=int(record["overflows"]),
-            clipped=int(record["clipped"]),
-            callback_age_s=now_s - float(record["callback_s"]),
-            latency_s=float(record["latency_s"]),
-            peaks=tuple(float(peak) for peak in record["peak"]),
+            device=main["device"].decode(),
+            sample_rate=float(main["sample_rate"]),
+            restarts=sum(ear.watcher.restarts for ear in self._ears),
+            dropped_events=sum(ear.events.dropped for ear in self._ears),
+            overruns=total("overruns"),
+            overflows=total("overflows"),
+            clipped=total("clipped"),
+            callback_age_s=max(now_s - float(record["callback_s"]) for record in records),
+            latency_s=float(main["latency_s"]),
+            peaks=tuple(peaks),
             voices=tuple(voice.name for voice in self.voices),
+            is_learning=any(bool(record["is_learning"]) for record in records),
         )
 
     @property
     def child_pid(self) -> int | None:
-        """Process id of the hearing process; None between two of them."""
-        return self._watcher.pid
+        """Process id of the process that hears the beat's voice; None between two of them."""
+        return self._main.watcher.pid
 
-    def _record(self) -> np.void:
-        record = self.shared_features.read()
+
+_BADNESS = {State.HEARING: 0, State.STARTING: 1, State.LOST: 2}
+
+
+class _Ear:
+    """One device, and the process that hears it."""
+
+    def __init__(
+        self,
+        source: SourceSpec,
+        voices: tuple[VoiceSpec, ...],
+        bands: tuple[BandSpec, ...],
+        beat_voice: int | None,
+        rows: tuple[int, ...],
+        clock: SystemClock,
+    ) -> None:
+        self.rows = rows  # of its voices among all
+        self.shared = SharedLatest(features_dtype(len(voices), bands))
+        self.events = SharedMailbox(EVENT, capacity=EVENT_CAPACITY)
+        self.tuning = SharedLatest(tuning_dtype(len(voices)))
+        self._nothing: np.void = empty_record(len(voices), bands)[0]
+        self.watcher = _Watcher(source, voices, bands, beat_voice, clock, self.shared, self.events, self.tuning)
+
+    def record(self) -> np.void:
+        """What its process published last."""
+        record = self.shared.read()
         return self._nothing if record is None else record
 
 
@@ -167,13 +269,17 @@ class _Watcher:
         self,
         source: SourceSpec,
         voices: tuple[VoiceSpec, ...],
+        bands: tuple[BandSpec, ...],
+        beat_voice: int | None,
         clock: SystemClock,
         latest: SharedLatest,
         events: SharedMailbox,
+        tuning: SharedLatest,
     ) -> None:
         self.restarts = 0
         self.pid: int | None = None
         self._source, self._voices = source, voices
+        self._bands, self._beat_voice, self._tuning = bands, beat_voice, tuning
         self._clock = clock
         self._latest = latest
         self._own_view = copy.copy(latest)  # a reader of its own: the render thread's is the render thread's
@@ -190,10 +296,13 @@ class _Watcher:
             self._thread = threading.Thread(target=self._run, name="ears-watcher", daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
         self._stopping = True
         if self._thread is not None and self._thread.is_alive():
             self._ringer.send_bytes(b"stop")
+
+    def stop(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(3.0)
 
     def verdict(self, record: np.void) -> tuple[State, str]:
@@ -245,10 +354,12 @@ class _Watcher:
     def _spawn(self) -> tuple[Any, Connection]:
         self._generation += 1
         record = self._own_view.read()
-        last = empty_record(len(self._voices))[0] if record is None else record
+        last = empty_record(len(self._voices), self._bands)[0] if record is None else record
         errand = Errand(
             source=self._source,
             voices=self._voices,
+            bands=self._bands,
+            beat_voice=self._beat_voice,
             epoch_s=self._clock.epoch_s,
             generation=self._generation,
             memory=Memory(last["time_ns"].copy(), last["reference_db"].copy()),
@@ -258,7 +369,10 @@ class _Watcher:
         )
         theirs, ours = SPAWN.Pipe(duplex=False)
         process = SPAWN.Process(
-            target=child.main, args=(errand, self._latest, self._events, theirs), name="performer-ears", daemon=True
+            target=child.main,
+            args=(errand, self._latest, self._events, self._tuning, theirs),
+            name="performer-ears",
+            daemon=True,
         )
         process.start()
         theirs.close()  # ours is then the only other end: when this process dies, the child reads the end of the file

@@ -63,9 +63,20 @@ class VoiceSpec:
 
     name: str = "mix"
     channels: tuple[int, ...] = ()  # numbers as on the box, from 1; empty for all channels
+    device: str = ""  # name or part of it, where the voice comes from another device than the show's source
+    host_api: str = ""  # of that device
 
 
 DEFAULT_VOICES = (VoiceSpec(),)
+
+
+@dataclass(frozen=True, slots=True)
+class BandSpec:
+    """A band of the setlist's own."""
+
+    name: str
+    low_hz: float
+    high_hz: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +218,17 @@ def check_source(spec: SourceSpec, voices: Sequence[VoiceSpec] = DEFAULT_VOICES)
             words = f"{device.name!r} ({device.host_api}), {device.default_rate_hz:g} Hz, {channels} channels"
         case _:
             # A test signal stands in for any source, so any channel may be named.
-            channels = channels_needed(voices)
+            channels = channels_needed([voice for voice in voices if not voice.device])
             words = spec.name()
     for voice in voices:
-        if any(channel > channels for channel in voice.channels):
+        name, most = spec.name(), channels
+        if voice.device:
+            own = find_device(SourceSpec(device=voice.device, host_api=voice.host_api))
+            name, most = repr(own.name), own.max_input_channels
+        if any(channel > most for channel in voice.channels):
             raise SourceError(
-                f"audio.voices.{voice.name}: channel {max(voice.channels)} was asked for, but {spec.name()} has "
-                f"{channels} channel{'s' if channels != 1 else ''}; expected 1..{channels}"
+                f"audio.voices.{voice.name}: channel {max(voice.channels)} was asked for, but {name} has "
+                f"{most} channel{'s' if most != 1 else ''}; expected 1..{most}"
             )
     return words
 

@@ -1,16 +1,18 @@
-"""The records that cross from the hearing process to its parent, and what they mean.
+"""The records that cross between the hearing process and its parent, and what they mean.
 
 Thread: any; only types and pure conversions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
-from performer.audio.features import BANDS, TABLE, Memory
-from performer.audio.source import SourceSpec, VoiceSpec
-from performer.flow import AudioEvent, AudioEventKind
+from performer.audio.analyser import Memory, Tuning
+from performer.audio.features import level_rows, rest, table_with
+from performer.audio.source import BandSpec, SourceSpec, VoiceSpec
+from performer.flow import SHAPE_SAMPLES, AudioEvent
 
 
 class State(IntEnum):
@@ -29,17 +31,21 @@ EVENT_CAPACITY = 4096
 _DETAIL_BYTES = 400
 
 
-def features_dtype(voices: int) -> np.dtype:
-    """The record that the hearing process publishes, for so many voices."""
+def features_dtype(voices: int, bands: Sequence[BandSpec] = ()) -> np.dtype:
+    """The record that the hearing process publishes, for so many voices and these bands of the setlist's own."""
     return np.dtype(
         [
-            ("values", "f4", (voices, len(TABLE))),
+            ("values", "f4", (voices, len(table_with(bands)))),
+            ("spectrum", "f4", (voices, SHAPE_SAMPLES)),
+            ("waveform", "f4", (voices, SHAPE_SAMPLES)),
             ("centre_s", "f8"),
             ("bpm", "f8"),
             ("beat", "f8"),
             ("confidence", "f8"),
-            ("time_ns", "i8", (voices, len(BANDS))),  # for a successor, see features.Memory
-            ("reference_db", "f8", (voices, len(BANDS))),
+            ("downbeat", "i8"),
+            ("is_learning", "i4"),
+            ("time_ns", "i8", (voices, level_rows(bands))),  # for a successor, see analyser.Memory
+            ("reference_db", "f8", (voices, level_rows(bands))),
             ("heard_s", "f8"),  # show time at which values was last renewed; -inf before the first
             ("heartbeat_s", "f8"),  # show time at which the process last said that it lives
             ("callback_s", "f8"),  # show time of the last block from the driver
@@ -60,14 +66,47 @@ def features_dtype(voices: int) -> np.dtype:
     )
 
 
-def empty_record(voices: int) -> np.ndarray:
+def empty_record(voices: int, bands: Sequence[BandSpec] = ()) -> np.ndarray:
     """[1], a record from before anything was heard."""
-    record = np.zeros(1, features_dtype(voices))
-    record["values"][0] = [feature.rest or 0.0 for feature in TABLE]
+    record = np.zeros(1, features_dtype(voices, bands))
+    record["values"][0] = rest(table_with(bands))
     record["heard_s"] = record["callback_s"] = record["heartbeat_s"] = -np.inf
     record["start_s"] = np.nan
     record["reference_db"] = -np.inf
     return record
+
+
+_EACH = ("gain_db", "gate_db", "delay_s", "sensitivity")  # of Tuning: one for each voice
+
+
+def tuning_dtype(voices: int) -> np.dtype:
+    """The record in which the parent says how to listen."""
+    return np.dtype(
+        [
+            *((name, "f8", (voices,)) for name in _EACH),
+            *((name, "f8") for name in ("hold_s", "hysteresis", "adapt_s", "tap_bpm", "tap_s")),
+            *((name, "i8") for name in ("is_frozen", "resets", "learns", "taps")),
+        ]
+    )
+
+
+def tuning_record(tuning: Tuning, voices: Sequence[int]) -> np.ndarray:
+    """[1], what the process of these voices is told of `tuning`."""
+    record = np.zeros(1, tuning_dtype(len(voices)))
+    usual = {"gate_db": -np.inf, "sensitivity": 0.5}
+    for name in record.dtype.names or ():
+        value = getattr(tuning, name)
+        if name in _EACH:
+            value = [value[voice] if voice < len(value) else usual.get(name, 0.0) for voice in voices]
+        record[name] = value
+    return record
+
+
+def tuning_of(record: np.void) -> Tuning:
+    """The tuning in one record."""
+    fields = {name: record[name].item() for name in record.dtype.names if name not in _EACH}
+    fields["is_frozen"] = bool(fields["is_frozen"])
+    return Tuning(**fields, **{name: tuple(record[name].tolist()) for name in _EACH})
 
 
 def text_bytes(text: str, size: int = _DETAIL_BYTES) -> bytes:
@@ -77,9 +116,7 @@ def text_bytes(text: str, size: int = _DETAIL_BYTES) -> bytes:
 
 def event_of(record: np.void) -> AudioEvent:
     """The event in one mailbox record."""
-    return AudioEvent(
-        int(record["voice"]), AudioEventKind(int(record["kind"])), float(record["at_s"]), float(record["strength"])
-    )
+    return AudioEvent(int(record["voice"]), int(record["kind"]), float(record["at_s"]), float(record["strength"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +125,8 @@ class Errand:
 
     source: SourceSpec
     voices: tuple[VoiceSpec, ...]
+    bands: tuple[BandSpec, ...]
+    beat_voice: int | None  # row of the voice in which the beat is followed; None where another process follows it
     epoch_s: float  # reading of time.monotonic at show time 0
     generation: int
     memory: Memory  # of the process before

@@ -9,7 +9,7 @@ latents as playing there.
 Thread: render. No clock, no I/O; the same inputs give the same outputs, bit for bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -29,6 +29,7 @@ from performer.choreography.motion import (
     ws_from_offsets,
 )
 from performer.choreography.routes import Route, RouteMemory
+from performer.choreography.transport import BAR_BEATS
 from performer.clock import Line
 from performer.flow import (
     F32,
@@ -37,7 +38,6 @@ from performer.flow import (
     STRAIGHT,
     UNBLENDED,
     AudioEvent,
-    AudioEventKind,
     AudioFeatures,
     ControlEvent,
     LatentFrame,
@@ -49,7 +49,6 @@ from performer.flow import (
 from performer.params import Controls, Kind, ParamTable
 
 HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer than any release
-BAR_BEATS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,7 @@ class Plan:
         anatomy: Anatomy,
         voices: Sequence[str],
         feature_names: Sequence[str],
+        hit_kinds: Mapping[str, int],
     ) -> None:
         self.table = table
         self.cues = tuple(cues)
@@ -128,6 +128,7 @@ class Plan:
         self._fades = np.array([param.kind is Kind.FLOAT for param in table.params])
         self._voices = {name: row for row, name in enumerate(voices)}
         self._features = {name: column for column, name in enumerate(feature_names)}
+        self._hit_kinds = dict(hit_kinds)  # features that are hits, and the kind of the events behind each
         self._motion_rows = [{param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS]
         self._truncation = table.row("latent.truncation")
         self._cutoff = table.row("latent.cutoff")
@@ -345,7 +346,7 @@ class Plan:
         fired_at_s = []
         if hit is not None:
             brought = routing.struck(route, memory.hits.get(hit, ()), photon_s=tick.photon_s)
-            fired_at_s = [e.at_s for e in events if (e.voice, int(e.kind)) == hit and e.strength >= route.gate_on]
+            fired_at_s = [e.at_s for e in events if (e.voice, e.kind) == hit and e.strength >= route.gate_on]
         else:
             source = self._level(route.source, state, features, values, tick)
             remembered, opened = routing.followed(route, remembered, source, dt_s=tick.dt_s)
@@ -365,20 +366,15 @@ class Plan:
     def _hit_source(self, source: str) -> tuple[int, int] | None:
         """(voice, kind) where the source is a hit; None where it is a level."""
         voice, _, feature = source.partition(".")
-        if voice not in self._voices:
+        if voice not in self._voices or feature not in self._hit_kinds:
             return None
-        if feature == "onset":
-            return self._voices[voice], int(AudioEventKind.ONSET)
-        band, _, aspect = feature.partition(".")
-        if aspect != "hit":
-            return None
-        return self._voices[voice], int(AudioEventKind[band.upper()])
+        return self._voices[voice], self._hit_kinds[feature]
 
     def _level(self, source: str, state: CueState, features: AudioFeatures, values: F32, tick: Tick) -> float:
         if source == "beat":
             return tick.beat % 1.0
         if source == "bar":
-            return tick.beat / BAR_BEATS % 1.0
+            return (tick.beat - tick.downbeat) / BAR_BEATS % 1.0
         if source == "breathe":
             line = state.lines[self._breathe]
             return 0.5 + 0.5 * breath(line.at(tick.photon_s)) if line is not None else 0.5
@@ -394,7 +390,7 @@ class Plan:
             return memory
         hits = dict(memory.hits)
         for event in events:
-            key = (event.voice, int(event.kind))
+            key = (event.voice, event.kind)
             hits[key] = (*hits.get(key, ()), (event.at_s, event.strength))[-HITS_KEPT:]
         return replace(memory, hits=hits)
 

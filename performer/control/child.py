@@ -42,7 +42,7 @@ class Job:
     presses: SharedMailbox
     status: SharedLatest
     state: SharedLatest
-    features: SharedLatest | None
+    features: tuple[tuple[SharedLatest, tuple[int, ...]], ...]  # what is heard, and the voices' rows of each part
     feature_names: tuple[str, ...]
     voices: tuple[str, ...]
     cues: tuple[tuple[str, str], ...]  # (id, name)
@@ -267,13 +267,17 @@ class _Features:
         self._sent = np.full((len(job.voices), len(job.feature_names)), np.inf, np.float32)
 
     def changed(self) -> list[bytes]:
-        record = self._features.read() if self._features is not None else None
-        if record is None:
-            return []
-        values = record["values"]
-        moved = np.argwhere(~(np.abs(values - self._sent) < self._LEAST_CHANGE))
-        self._sent[moved[:, 0], moved[:, 1]] = values[moved[:, 0], moved[:, 1]]
-        return [self._encoders[voice][column](float(values[voice, column])) for voice, column in moved]
+        datagrams = []
+        for features, rows in self._features:
+            record = features.read()
+            if record is None:
+                continue
+            for voice, values in zip(rows, record["values"], strict=True):
+                sent = self._sent[voice]
+                for column in np.flatnonzero(~(np.abs(values - sent) < self._LEAST_CHANGE)):
+                    sent[column] = values[column]
+                    datagrams.append(self._encoders[voice][column](float(values[column])))
+        return datagrams
 
 
 def _message(address: str, args: list[str]) -> bytes:

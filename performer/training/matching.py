@@ -12,11 +12,11 @@ Thread: whoever calls.
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from performer.flow import F32
 from performer.generators.checkpoint import Checkpoint
-from performer.refusal import Refused
 from performer.training.generator import Generator
 from performer.training.lite0 import Lite0, signal
 from performer.training.pictures import Pictures
@@ -35,9 +35,6 @@ def alike(
     """For each picture and for its mirror image a latent, of those that `checkpoint` draws most like them.
 
     They are as long as normal latents are on average. Without `eyes`, colours alone are compared.
-
-    Raises:
-        Refused: scipy is missing.
     """
     generator = Generator(checkpoint).eval().to(device)
     rng = np.random.default_rng(seed)
@@ -69,11 +66,5 @@ def look(x: Tensor, eyes: Lite0 | None) -> Tensor:  # [N, 3, R, R] in -1..1 -> [
 
 def paired(wanted: Tensor, offered: Tensor) -> np.ndarray:  # looks [N, numbers] of each -> [N], places in `offered`
     """For each of the wanted looks one of the offered, all different, with the smallest sum of squared distances."""
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError:
-        raise Refused(
-            "the package scipy is missing, which --from needs; install it with: pip install 'performer[train]'"
-        ) from None
     _, places = linear_sum_assignment(torch.cdist(wanted, offered).square().numpy())
     return places

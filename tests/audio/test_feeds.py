@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from performer.audio.features import Memory
+from performer.audio.analyser import Memory
 from performer.audio.feeds import PacedFeed, TimeLine, fill
 from performer.audio.source import DEFAULT_VOICES, SourceSpec
 from performer.audio.wire import Errand
@@ -39,7 +39,7 @@ def test_time_line_smooths_jitter_and_believes_a_new_latency():
 def errand(start_s=math.nan):
     memory = Memory(np.zeros((1, 5), np.int64), np.full((1, 5), -np.inf))
     values = np.zeros((1, 22), np.float32)
-    return Errand(SourceSpec(kind="silence"), DEFAULT_VOICES, 0.0, 1, memory, start_s, -math.inf, values)
+    return Errand(SourceSpec(kind="silence"), DEFAULT_VOICES, (), 0, 0.0, 1, memory, start_s, -math.inf, values)
 
 
 def count_up(first, count):

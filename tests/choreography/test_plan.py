@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from performer.audio.features import column, feature_names
+from performer.audio.features import column, feature_names, hit_kinds
 from performer.choreography.motion import (
     MOTIONS,
     Anatomy,
@@ -63,7 +63,14 @@ def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums")
         made.append(
             Cue(**({"id": str(index + 1), "fade": Length(0.0)} | changes), values=values, named=named, routes=own)
         )
-    return Plan(table=table, cues=made, anatomy=body or anatomy(), voices=voices, feature_names=feature_names())
+    return Plan(
+        table=table,
+        cues=made,
+        anatomy=body or anatomy(),
+        voices=voices,
+        feature_names=feature_names(),
+        hit_kinds=hit_kinds(),
+    )
 
 
 QUIET = AudioFeatures(frozen_array(np.zeros((2, len(feature_names())), np.float32)), 0.0)

@@ -61,7 +61,7 @@ def features() -> SharedLatest:
 @pytest.fixture
 def hands(features):
     made = Hands(
-        table=TABLE, host="127.0.0.1", port=free_port(), epoch_s=time.monotonic(), features=features,
+        table=TABLE, host="127.0.0.1", port=free_port(), epoch_s=time.monotonic(), features=[(features, (0,))],
         feature_names=feature_names(), voices=["mix"], cues=[("1", "egg"), ("2", "wing")],
         aliases={"/td/low": "macro.1", "/td/bpm": "transport.bpm/norm"},
     )  # fmt: skip

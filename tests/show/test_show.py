@@ -14,7 +14,8 @@ from pythonosc.udp_client import SimpleUDPClient
 
 from performer import setlist as setlists
 from performer.audio.ears import Ears
-from performer.audio.features import analyse, column
+from performer.audio.analyser import analyse
+from performer.audio.features import column
 from performer.audio.source import decode
 from performer.clock import SteppedClock
 from performer.control.hands import Hands

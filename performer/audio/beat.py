@@ -1,0 +1,256 @@
+"""The beat: tempo, phase and bar, followed as they are played and told ahead of time.
+
+A hidden Markov model whose state is a place in a bar of four beats and a tempo: the bar pointer of Whiteley, Cemgil and
+Godsill 2006, in the state space of Krebs, Böck and Widmer 2015, where the place moves on by one frame a frame and the tempo
+may change at a beat alone. Only the forward pass is run, so that nothing of the future is needed. What is seen are the
+hits of the voice: onset, kick, snare and hat, each with a template of where in a bar it is likely (`SLOTS`), as events
+of a point process, so that hits where none are expected count against a place as hits where they are count for it.
+
+A line through time follows the model: what is asked for is a place on the line, at any moment, also ahead; the line goes
+on through a break, is pulled gently while the model agrees with it, and leaps when it disagrees for long.
+
+Thread: one. No clock, no I/O.
+Real-time: about 100 us every second hop.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from performer.flow import AudioEvent, AudioEventKind
+
+BEATS = 4  # in a bar
+BPM_LOW, BPM_HIGH = 55.0, 215.0
+FRAME_HOPS = 2
+LAG_FRAMES = 2  # hits are known so long after they sounded: the model stands so far in the past
+BINS = 24  # of a beat in the templates
+
+KINDS = (AudioEventKind.ONSET, AudioEventKind.KICK, AudioEventKind.SNARE, AudioEventKind.HAT)
+WEIGHTS = np.array([0.6, 1.0, 1.0, 0.6])
+# How likely each is in each sixteenth of a bar of popular music, in slow music and in fast: where beats are far apart the
+# sixteenths between them are played, where they are close together the eighths are.
+SLOW_BPM, FAST_BPM = 85.0, 130.0
+SLOW = (
+    (0.95, 0.6, 0.8, 0.6) * 4,
+    (0.9, 0.08, 0.25, 0.25, 0.2, 0.15, 0.4, 0.25, 0.6, 0.15, 0.45, 0.2, 0.2, 0.15, 0.3, 0.25),
+    (0.08, 0.15, 0.1, 0.15, 0.95, 0.15, 0.1, 0.25, 0.1, 0.25, 0.12, 0.15, 0.95, 0.12, 0.12, 0.2),
+    (0.75, 0.5, 0.65, 0.5) * 4,
+)
+FAST = (
+    (0.95, 0.15, 0.6, 0.18) * 4,
+    (0.9, 0.04, 0.2, 0.08, 0.35, 0.04, 0.3, 0.08, 0.65, 0.04, 0.3, 0.08, 0.35, 0.04, 0.25, 0.1),
+    (0.06, 0.04, 0.06, 0.06, 0.9, 0.05, 0.06, 0.08, 0.08, 0.08, 0.08, 0.06, 0.9, 0.05, 0.08, 0.1),
+    (0.7, 0.08, 0.55, 0.08) * 4,
+)
+TEMPO_CLASSES = 4
+TRIPLETS = ((0.08, 0.2), (0.03, 0.1), (0.03, 0.06), (0.06, 0.2))  # at one and two thirds of a beat: swing
+ACCENT = 1.5  # loud hits count for more: a groove's soft notes lie between its beats
+SPREAD_BINS = 0.9  # standard deviation of a hit about its place
+ANYWHERE = 0.04  # the part of a template that is spread evenly
+RATE = 0.3  # how far the number of hits tells the tempo
+TEMPO_CHANGE = 70.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
+TEMPO_LEAP = 2e-4  # probability of any other tempo at a beat
+
+NEAR_TEMPO, NEAR_BEAT = 0.06, 0.12  # what counts as the same tempo and the same place
+PULL_S, PULL_RATE_S = 0.35, 0.8  # time constants with which the line follows the model
+AGREES_BEATS, DISAGREES_S = 0.12, 0.4  # farther off than this, for so long, and the line leaps
+GAIN_HITS = 12  # hits over which it is judged how well they were foretold
+GOOD_GAIN = 0.45  # nats a hit: so well foretold is full confidence
+QUIET_AFTER_S, FORGOTTEN_S = 2.0, 6.0  # without hits the confidence falls
+DOWNBEAT_KEEPS = 1.3  # another downbeat must be so much likelier
+
+
+class BeatTracker:
+    """The beat of one voice."""
+
+    def __init__(self, *, hop_s: float) -> None:
+        self._frame_s = FRAME_HOPS * hop_s
+        shortest, longest = (round(60.0 / bpm / self._frame_s) for bpm in (BPM_HIGH, BPM_LOW))
+        self._intervals = np.arange(shortest, longest + 1)  # frames in a beat, of each tempo
+        ends = np.cumsum(BEATS * self._intervals)
+        starts = ends - BEATS * self._intervals
+        self._firsts = starts[:, None] + np.arange(BEATS) * self._intervals[:, None]  # [tempi, beats]: states
+        self._lasts = self._firsts + self._intervals[:, None] - 1
+        self._starts, self._ends = starts, ends
+        tempo = np.repeat(np.arange(len(self._intervals)), BEATS * self._intervals)
+        self._place = np.concatenate([(np.arange(BEATS * n) + 0.5) / n for n in self._intervals])  # in beats, 0..4
+        self._tempo = tempo
+        self._change = _changes(self._intervals)
+        interval = self._intervals[tempo]
+        bpm = 60.0 / (interval * self._frame_s)
+        fast = np.clip(np.log(bpm / SLOW_BPM) / math.log(FAST_BPM / SLOW_BPM), 0.0, 1.0)
+        densities = np.concatenate([_templates(each) for each in np.linspace(0.0, 1.0, TEMPO_CLASSES)], axis=1)
+        self._log_densities = np.log(densities / _mean_densities(densities))
+        bins = (self._place * BINS + 0.5).astype(int) % (BEATS * BINS)
+        self._bin = np.rint(fast * (TEMPO_CLASSES - 1)).astype(int) * BEATS * BINS + bins
+        expected = (WEIGHTS[:, None] * densities).sum(axis=0)[self._bin] / interval
+        self._unheard = np.exp(-RATE * expected).astype(np.float32)  # likelihood of a frame without a hit
+        self._log_faster = -RATE * np.log(interval / self._intervals.mean()).astype(np.float32)
+        self._usual = (1.0 / interval).astype(np.float32)
+        self._usual /= self._usual.sum()
+        self._belief = self._usual.copy()
+        self._spare = np.empty_like(self._belief)
+        self._playing = 0.0  # 1 while somebody plays, falling to 0
+
+        self._pending = np.zeros(
+            (LAG_FRAMES + 1, len(KINDS))
+        )  # hits of frames that the model has yet to see, oldest first
+        self._hops = 0
+        self._gain = 0.0
+        self._last_hit_s = -math.inf
+        self._now_s = 0.0
+        self._votes = np.zeros(BEATS)
+        self._off_s = 0.0
+        self._line_s, self._line_beat, self._rate_hz = 0.0, 0.0, 0.0
+        self.confidence = 0.0
+        self.downbeat = 0
+
+    @property
+    def bpm(self) -> float:
+        """Beats per minute; 0 before anything was heard."""
+        return 60.0 * self._rate_hz
+
+    def beat_at(self, at_s: float) -> float:
+        """Beats at show time `at_s`, also ahead; whole numbers are beats. 0 before anything was heard."""
+        return self._line_beat + (at_s - self._line_s) * self._rate_hz
+
+    def step(self, hits: Sequence[AudioEvent], *, now_s: float) -> None:
+        """One hop that ended at show time `now_s`, with the hits that were told in it."""
+        self._now_s = now_s
+        for hit in hits:
+            if hit.kind in KINDS:
+                frames_ago = int((now_s - hit.at_s) / self._frame_s)
+                place = max(LAG_FRAMES - max(frames_ago, 0), 0)
+                row = self._pending[place]
+                kind = KINDS.index(AudioEventKind(hit.kind))
+                row[kind] = max(row[kind], hit.strength**ACCENT)
+                self._last_hit_s = now_s
+        self._hops += 1
+        if self._hops % FRAME_HOPS:
+            return
+        self._see(self._pending[0] * WEIGHTS)
+        self._pending[:-1] = self._pending[1:]
+        self._pending[-1] = 0.0
+        if self._last_hit_s > -math.inf:
+            self._follow(now_s - (LAG_FRAMES + 0.5) * self._frame_s)
+
+    def tapped(self, at_s: float, *, bpm: float) -> None:
+        """A hand said that there is a beat at `at_s`, and how fast they come (0: it did not)."""
+        since = (self._now_s - (LAG_FRAMES + 0.5) * self._frame_s - at_s) / self._frame_s
+        interval = self._intervals[self._tempo]
+        place = (self._place - since / interval) % 1.0
+        away = np.minimum(place, 1.0 - place)
+        log_likely = -0.5 * (away / 0.08) ** 2
+        if bpm > 0:
+            log_likely -= 0.5 * (np.log(interval * self._frame_s * bpm / 60.0) / 0.05) ** 2
+        self._belief = self._belief * np.exp(np.maximum(log_likely, -30.0)).astype(np.float32)
+        self._belief += np.float32(1e-20) * self._usual
+        self._belief /= self._belief.sum()
+        self._off_s = DISAGREES_S  # the line follows at once
+
+    def _see(self, seen: np.ndarray) -> None:
+        """Move the belief on by a frame, in which the hits `seen` sounded."""
+        before, after = self._belief, self._spare
+        after[1:] = before[:-1]
+        after[self._firsts] = self._change @ np.roll(before[self._lasts], 1, axis=1)
+        weight = float(seen.sum())
+        if weight > 0.0:
+            # How well was it foretold? Beside an even spread, in nats a hit.
+            likely = np.exp(seen @ self._log_densities)
+            of_states = likely.astype(np.float32)[self._bin]
+            total = float(after.sum())
+            after *= of_states
+            gain = math.log(max(float(after.sum()) / max(total, 1e-30), 1e-9)) / weight
+            self._gain += (gain - self._gain) / GAIN_HITS
+            after *= np.exp(np.float32(weight) * self._log_faster)
+        self._playing = max(self._playing * math.exp(-self._frame_s / 0.8), min(weight, 1.0))
+        if self._playing > 0.2:
+            after *= self._unheard
+        after /= after.sum()
+        self._belief, self._spare = after, before
+
+    def _follow(self, at_s: float) -> None:
+        """Let the line follow the belief, which stands at show time `at_s`."""
+        place, rate_hz, mass, bar = self._likeliest()
+        quiet_s = self._now_s - self._last_hit_s
+        heard = 1.0 if quiet_s < QUIET_AFTER_S else max(1.0 - (quiet_s - QUIET_AFTER_S) / FORGOTTEN_S, 0.0)
+        self.confidence = mass * min(max(self._gain / GOOD_GAIN, 0.0), 1.0) * heard
+        if self._rate_hz == 0.0:
+            self._line_s, self._line_beat, self._rate_hz = at_s, place % 1.0, rate_hz
+            self._off_s = 0.0
+        beat = self.beat_at(at_s)
+        off = (place - beat + 0.5) % 1.0 - 0.5
+        same_tempo = abs(rate_hz / self._rate_hz - 1.0) < NEAR_TEMPO
+        if abs(off) < AGREES_BEATS and same_tempo:
+            self._off_s = 0.0
+            self._line_beat = beat + off * (1.0 - math.exp(-self._frame_s / PULL_S))
+            self._rate_hz += (rate_hz - self._rate_hz) * (1.0 - math.exp(-self._frame_s / PULL_RATE_S))
+        else:
+            self._off_s += self._frame_s
+            self._line_beat = beat
+            if self._off_s >= DISAGREES_S:
+                self._off_s = 0.0
+                self._line_beat = beat + off
+                self._rate_hz = rate_hz
+        self._line_s = at_s
+        self._guess_downbeat(bar)
+
+    def _guess_downbeat(self, bar: np.ndarray) -> None:
+        """bar: [4], how likely the nearest beat of the line is each beat of the bar."""
+        nearest = round(self._line_beat)
+        self._votes *= math.exp(-self._frame_s / 4.0)
+        self._votes += bar[(np.arange(BEATS) * -1 + nearest) % BEATS]
+        best = int(self._votes.argmax())
+        if self._votes[best] > DOWNBEAT_KEEPS * self._votes[self.downbeat]:
+            self.downbeat = best
+
+    def _likeliest(self) -> tuple[float, float, float, np.ndarray]:
+        """(place in beats, beats a second, probability of about that, [4] of each beat of the bar)."""
+        belief = self._belief
+        best = int(belief.argmax())
+        interval, place = self._intervals[self._tempo[best]], self._place[best]
+        low = int(np.searchsorted(self._intervals, interval * (1 - NEAR_TEMPO)))
+        high = int(np.searchsorted(self._intervals, interval * (1 + NEAR_TEMPO), side="right"))
+        span = slice(self._starts[low], self._ends[high - 1])
+        some, places = belief[span], self._place[span]
+        away = (places - place + 0.5) % 1.0 - 0.5
+        near = np.abs(away) < NEAR_BEAT
+        weights = some * near
+        mass = float(weights.sum())
+        mean = float(place + (weights * away).sum() / mass)
+        frames = float((weights * self._intervals[self._tempo[span]]).sum() / mass)
+        beat_of = (places[near] - away[near] - place + round(mean) + 0.5).astype(int) % BEATS
+        bar = np.bincount(beat_of, weights=some[near], minlength=BEATS)
+        return mean, 1.0 / (frames * self._frame_s), mass, bar / mass
+
+
+def _changes(intervals: np.ndarray) -> np.ndarray:
+    """[to, from], probabilities of the tempo after a beat (Krebs et al. 2015, equation 5), and of a leap."""
+    near = np.exp(-TEMPO_CHANGE * np.abs(intervals[None, :] / intervals[:, None] - 1.0))
+    near /= near.sum(axis=1, keepdims=True)
+    leap = 1.0 / intervals
+    return ((1.0 - TEMPO_LEAP) * near + TEMPO_LEAP * leap / leap.sum()).T.astype(np.float32)
+
+
+def _templates(fast: float) -> np.ndarray:
+    """[kinds, bins of a bar], expected hits a beat about each place, in music of a tempo from slow (0) to fast (1)."""
+    bins = BEATS * BINS
+    away = np.minimum(np.arange(bins), bins - np.arange(bins))
+    spread = np.exp(-0.5 * (away / SPREAD_BINS) ** 2)
+    spread /= spread.sum()
+    rows = []
+    for slow_slots, fast_slots, (early, late) in zip(SLOW, FAST, TRIPLETS, strict=True):
+        row = np.zeros(bins)
+        row[:: BINS // 4] += (1.0 - fast) * np.array(slow_slots) + fast * np.array(fast_slots)
+        row[BINS // 3 :: BINS] += early
+        row[2 * BINS // 3 :: BINS] += late
+        smooth = np.fft.irfft(np.fft.rfft(row) * np.fft.rfft(spread), bins)
+        rows.append((1.0 - ANYWHERE) * smooth + ANYWHERE * smooth.mean() + 0.002)
+    return np.array(rows) * BINS
+
+
+def _mean_densities(densities: np.ndarray) -> np.ndarray:
+    """[kinds, bins], the mean over the bar of each tempo's template."""
+    means = densities.reshape(len(KINDS), -1, BEATS * BINS).mean(axis=2)
+    return np.repeat(means, BEATS * BINS, axis=1)
