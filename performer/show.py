@@ -154,7 +154,8 @@ class Show:
 
         image, over, params, tick = self._images_and_params(draw_s)
         hud = self._hud_state() if self.is_hud_shown else None
-        frame = self.stage.show(image, params, tick, hud=hud, over=over, part=self._part)
+        sound = self.ears.latest() if self.stage.hears else None  # as late as can be: it is drawn at once
+        frame = self.stage.show(image, params, tick, hud=hud, over=over, part=self._part, sound=sound)
         self._presented_s = self.clock.now_s()
 
         if self._paced_by_display:
@@ -349,6 +350,7 @@ class Show:
             frame_p99_ms=self.meter.p99_ms,
             missed_frames=self._pace.missed,
             sound_to_light_ms=self.light.median_ms,
+            sound_to_ear_ms=ears.latency_s * 1e3,
             voices=tuple(
                 (
                     voice.name,
@@ -360,7 +362,7 @@ class Show:
                 for voice, row in zip(self.setlist.voices, features.values, strict=True)
             ),
             clip=now_s - self._clipped_s < CLIP_SHOWN_S,
-            audio=ears.detail,
+            audio="learning how hard you play" if ears.is_learning else ears.detail,
             audio_lost=ears.state == "lost",
             engine=f"{seen.name}, half size" if seen is self.small else f"{seen.name}, {seen.infer_ms:.1f} ms",
             osc_per_s=hands.messages_per_s,
@@ -368,8 +370,9 @@ class Show:
             osc_unknown=hands.unknown,
             cue_now=names[cue],
             cue_next=names[cue + 1] if cue + 1 < len(names) else "",
-            beat=self._transport.line.at(now_s),
+            beat=self._transport.line.at(now_s) - self._transport.downbeat,
             bpm=self._transport.bpm,
+            lead=f"ear {features.confidence:.0%}" if self._transport.follows else "",
             messages=tuple(
                 HudMessage(text=notice.text, count=notice.count, severe=notice.severe)
                 for notice in self.notices.recent(at_s=now_s)

@@ -15,11 +15,13 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 
 from performer.audio.analyser import Analyser, Tuning
 from performer.audio.feeds import Feed, first_line, open_feed
+from performer.audio.prepared import Prepared, known
 from performer.audio.source import SourceError, restart_portaudio
 from performer.audio.wire import Errand, State, empty_record, text_bytes, tuning_of
 from performer.clock import SystemClock
@@ -42,6 +44,8 @@ class _Reporter:
     def __init__(self, errand: Errand, latest: SharedLatest, clock: SystemClock) -> None:
         self._latest = latest
         self._clock = clock
+        self._source = errand.source
+        self.prepared: Prepared | None = None  # what is known of the file beforehand
         self.record = empty_record(len(errand.voices), errand.bands)
         r = self.record
         r["generation"] = errand.generation
@@ -66,8 +70,9 @@ class _Reporter:
         r["values"][0] = features.values
         r["centre_s"] = features.centre_s
         r["spectrum"][0], r["waveform"][0] = features.spectrum, features.waveform
-        r["bpm"], r["beat"], r["confidence"] = features.bpm, features.beat, features.confidence
-        r["downbeat"] = features.downbeat
+        if self.prepared is None or not self.prepared.beats_s or not self._follow(self.prepared, features.centre_s):
+            r["bpm"], r["beat"], r["confidence"] = features.bpm, features.beat, features.confidence
+            r["downbeat"] = features.downbeat
         r["is_learning"] = analyser.hits.is_learning
         r["time_ns"][0] = analyser.levels.time_ns
         r["reference_db"][0] = analyser.levels.reference_db
@@ -75,6 +80,18 @@ class _Reporter:
         r["peak"][0] = np.maximum(analyser.front.peak, r["peak"][0] * np.float32(0.94))
         r["heard_s"] = now_s
         r["latency_s"] += 0.02 * (now_s - features.centre_s - r["latency_s"])
+
+    def _follow(self, prepared: Prepared, at_s: float) -> bool:
+        """Take the beat that is known of the file at show time `at_s`; False where the music does not play."""
+        r, source = self.record, self._source
+        position_s = source.offset_s + at_s - float(r["start_s"][0])
+        if source.loop:
+            position_s %= prepared.duration_s
+        if not 0.0 <= position_s <= prepared.duration_s:
+            return False
+        r["beat"], r["bpm"] = prepared.beat_at(position_s)
+        r["confidence"], r["downbeat"] = 1.0, 0
+        return True
 
     def count(self, feed: Feed) -> None:
         r = self.record
@@ -128,7 +145,9 @@ def _opened(errand: Errand, clock: SystemClock, reporter: _Reporter, parent: Con
     while True:
         found: list[Feed] = []
         failed: list[BaseException] = []
-        thread = threading.Thread(target=_attempt, args=(errand, clock, found, failed), name="open", daemon=True)
+        thread = threading.Thread(
+            target=_attempt, args=(errand, clock, reporter, found, failed), name="open", daemon=True
+        )
         began_s = clock.now_s()
         thread.start()
         while thread.is_alive():
@@ -151,11 +170,15 @@ def _opened(errand: Errand, clock: SystemClock, reporter: _Reporter, parent: Con
             reporter.publish()
 
 
-def _attempt(errand: Errand, clock: SystemClock, found: list[Feed], failed: list[BaseException]) -> None:
+def _attempt(
+    errand: Errand, clock: SystemClock, reporter: _Reporter, found: list[Feed], failed: list[BaseException]
+) -> None:
     """Open the source once; a thread of its own, because a driver may hang."""
     try:
         if errand.source.kind == "device":
             restart_portaudio()
+        elif errand.source.kind == "file":
+            reporter.prepared = known(Path(errand.source.path))
         found.append(open_feed(errand, clock))
     except BaseException as error:
         failed.append(error)
@@ -191,6 +214,7 @@ def _listen(
     record = reporter.record
     record["sample_rate"] = feed.rate_hz
     record["audible"] = feed.audible
+    record["start_s"] = feed.start_s
     record["device"] = text_bytes(feed.device, 96)
     opened_s = reported_s = clock.now_s()
     started = False

@@ -34,7 +34,7 @@ WIDE_FIRST = (0, 3, 15, 23)  # the narrow band with which bass, mid, midhigh and
 
 
 def hop_samples(rate_hz: float) -> int:
-    """Samples from one set of features to the next: 256 at 44.1 and 48 kHz, 4.9 to 6.5 ms at any rate.
+    """Samples from one set of features to the next: 256 at 44.1 and 48 kHz, 4.5 to 6.9 ms at any rate.
 
     Powers of two and three halves of them, whose transforms are quick.
     """
@@ -77,7 +77,7 @@ class Front:
         self._windowed = np.zeros((count, self.window), np.float32)
         self._spectrum = np.zeros((count, self.window // 2 + 1), np.complex64)
         self._squares = np.zeros((count, self.hop), np.float32)
-        self._is_open = np.ones(count, bool)  # the gate
+        self._is_open = np.zeros(count, bool)  # the gate
         self._gate = np.ones(count)  # what the gate lets through
         self._quiet_hops = np.zeros(count, np.int64)
         self._gate_hops = math.ceil(GATE_HOLD_S / self.hop_s)

@@ -5,7 +5,7 @@ Two kinds of detectors share one trigger:
 - Each band looks for a rise in dB of its narrow bands over two hops, against a running mean and deviation.
 - `onset`, `kick`, `snare` and `hat` come from a small recurrent network that sees how the narrow bands rose (a gated
   recurrent unit, Cho et al. 2014; as onset detection by Eyben et al. 2010 and Böck et al. 2012, with a context of the past
-  alone). Its weights lie beside this module; `performer/training/hearing.py` made them.
+  alone). Its weights lie beside this module; `performer/teaching/detector.py` made them.
 
 The trigger: a detector fires when its score crosses the threshold, is held for `hold_s`, and is armed again when the score
 has fallen below `hysteresis` of it. The time is then looked for in the last samples, where the sound's variance changed.

@@ -6,7 +6,8 @@
   for as long as the reference needs to come down to it: dynamics survive. A hand may freeze the reference, have it begin
   anew, or change how fast it falls.
 - Loudness is the momentary loudness of ITU-R BS.1770-4: K-weighted mean square over 400 ms, of the voice's mono mix. The
-  weighting is applied to the power spectrum instead of to the samples, which is exact for what stands still.
+  weighting is applied to the power spectrum instead of to the samples: for what stands still it is right to 0.3 dB from
+  60 Hz up, and reads a dB high at 40.
 
 Thread: one. No clock, no I/O.
 """

@@ -76,6 +76,15 @@ def folder() -> Path:
     return Path(cache) / "prepared"
 
 
+def known(path: Path) -> Prepared | None:
+    """What was found of the file at `path` before; None where nothing was. Reads the whole file, decodes nothing."""
+    try:
+        content_hash = _hash(path)
+    except OSError:
+        return None
+    return _fetch(_stored_at(content_hash), content_hash)
+
+
 def prepare(
     path: Path, *, again: bool = False, sound: Sound | None = None, announce: Callable[[str], None] = log.info
 ) -> Prepared:
@@ -91,11 +100,10 @@ def prepare(
     _, _, length_s = probe_file(str(path))
     _refuse_long(path, length_s)
     try:
-        with path.open("rb") as file:
-            content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+        content_hash = _hash(path)
     except OSError as error:
         raise SourceError(f"audio.path: {str(path)!r} cannot be read ({error.strerror}); choose another file") from None
-    stored_at = folder() / f"{content_hash}-{VERSION}.json"
+    stored_at = _stored_at(content_hash)
     found = None if again else _fetch(stored_at, content_hash)
     if found is not None:
         return replace(found, name=path.name)  # the same sound may lie under two names
@@ -105,6 +113,15 @@ def prepare(
     found = listen(sound, name=path.name, content_hash=content_hash)
     _store(stored_at, found)
     return found
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stored_at(content_hash: str) -> Path:
+    return folder() / f"{content_hash}-{VERSION}.json"
 
 
 def _refuse_long(path: Path, length_s: float) -> None:

@@ -2,7 +2,8 @@
 
 The slow ones take turns, so that no hop carries them all: each is renewed every fourth hop, 23 ms.
 
-- Centroid, flatness and contrast are librosa's, on the short window (Jiang et al. 2002 for the contrast).
+- Centroid, flatness and contrast are librosa's, on the short window (Jiang et al. 2002 for the contrast), of what lies
+  below 16 kHz: above it a compressed file is empty, and how much of it there is depends on the sample rate.
 - Flux is the mean rise in dB of narrow bands over one hop: `librosa.onset.onset_strength` with a lag of 1.
 - Chroma sums the power of a window of 16 hops into the twelve pitch classes, each note with a Gaussian of a semitone's
   width; the bin's share falls with its distance from the note.
@@ -24,6 +25,7 @@ NOTES = ("c", "db", "d", "eb", "e", "f", "gb", "g", "ab", "a", "bb", "b")
 FIFTHS = (0, 7, 2, 9, 4, 11, 6, 1, 8, 3, 10, 5)  # place of each pitch class on the circle of fifths: c g d a ...
 
 TURNS = 4  # hops from one renewal to the next
+COLOUR_HIGH_HZ = 16000.0  # of the centroid, the flatness and the contrast
 CHROMA_LOW_HZ, CHROMA_HIGH_HZ = 110.0, 2500.0
 CHROMA_S = 0.2  # time constant of the smoothed harmony behind `hue`
 
@@ -46,9 +48,10 @@ class Tone:
 
     def __init__(self, *, voices: int, rate_hz: float, hop: int, short: int, long: int) -> None:
         self._rate_hz, self._long = rate_hz, long
-        frequencies_hz = np.fft.rfftfreq(short, 1.0 / rate_hz).astype(np.float32)
-        self._frequencies_hz = frequencies_hz
-        self._octaves = _contrast_bands(rate_hz, short)
+        frequencies_hz = np.fft.rfftfreq(short, 1.0 / rate_hz)
+        frequencies_hz = frequencies_hz[frequencies_hz <= COLOUR_HIGH_HZ]
+        self._frequencies_hz = frequencies_hz.astype(np.float32)
+        self._octaves = _contrast_bands(frequencies_hz)
         self.centroid_hz = np.zeros(voices)
         self.flatness = np.zeros(voices)
         self.contrast_db = np.zeros(voices)
@@ -71,7 +74,7 @@ class Tone:
         self._window_correlation = (own / own[0]).astype(np.float64)
         self._costs = OCTAVE_COST * np.log2(PITCH_LOW_HZ * self._lags / rate_hz)
         self._audible = (np.fft.rfftfreq(long, 1.0 / rate_hz) < 6000.0).astype(np.float32)
-        self.pitch_hz = np.zeros(voices)
+        self.pitch_hz = np.full(voices, PITCH_LOW_HZ)
         self.pitch_confidence = np.zeros(voices)
         self._power: F32 = np.zeros((voices, long // 2 + 1), np.float32)
         self._spectrum = np.zeros((voices, long // 2 + 1), np.complex64)
@@ -98,6 +101,7 @@ class Tone:
             self._split(parts)
         self.parts[:, 0] = (parts * self._harmonic_share).sum(axis=1)
         self.parts[:, 1] = parts.sum(axis=1) - self.parts[:, 0]
+        power = power[:, : len(self._frequencies_hz)]
         turn = hops % TURNS
         if turn == 0:
             self._colour(power)
@@ -165,7 +169,8 @@ class Tone:
         found = sounds & (score[rows, best] > -1.0)
         self.pitch_confidence = np.where(found, np.clip(height, 0.0, 1.0), 0.0)
         is_voiced = self.pitch_confidence >= VOICED
-        self.pitch_hz = np.where(is_voiced, self._rate_hz / (self._lags[best + 1] + shift), self.pitch_hz)
+        pitch_hz = np.clip(self._rate_hz / (self._lags[best + 1] + shift), PITCH_LOW_HZ, PITCH_HIGH_HZ)
+        self.pitch_hz = np.where(is_voiced, pitch_hz, self.pitch_hz)
 
     def _split(self, parts: F32) -> None:
         """How much of each band is harmonic: what lasts along time, beside what stands out along frequency."""
@@ -199,9 +204,11 @@ def chroma_matrix(rate_hz: float, window: int) -> F32:
     return matrix.astype(np.float32)
 
 
-def _contrast_bands(rate_hz: float, window: int) -> list[tuple[int, int, int]]:
-    """(first bin, bin after the last, bins in a quantile) of each octave band, as librosa.feature.spectral_contrast."""
-    frequencies_hz = np.fft.rfftfreq(window, 1.0 / rate_hz)
+def _contrast_bands(frequencies_hz: F64) -> list[tuple[int, int, int]]:
+    """(first bin, bin after the last, bins in a quantile) of each octave band, as librosa.feature.spectral_contrast.
+
+    frequencies_hz: of the bins.
+    """
     edges = [0.0, *(CONTRAST_LOW_HZ * 2.0**octave for octave in range(CONTRAST_BANDS + 1))]
     bands = []
     for index, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):

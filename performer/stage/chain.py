@@ -11,7 +11,8 @@ import numpy as np
 
 from performer.flow import F32, Tick
 from performer.params import ParamTable
-from performer.stage.isf import IsfEffect, IsfError, IsfInput, glsl_of, size_px
+from performer.stage.isf import SOUNDS, IsfEffect, IsfError, IsfInput, glsl_of, size_px
+from performer.stage.sound import SoundTextures
 
 Size = tuple[int, int]
 
@@ -102,6 +103,8 @@ class Effect:
         of the effect's output, (width, height) px.
     copier
         for persistent pictures that change their size; stays the caller's.
+    sounds
+        what its audio inputs read; stays the caller's.
     final
         True for the last effect of the chain, which the stage dims.
     """
@@ -115,17 +118,21 @@ class Effect:
         size: Size,
         corners: moderngl.Buffer,
         copier: Copier,
+        sounds: SoundTextures,
         final: bool = False,
     ) -> None:
         self.isf = isf
         self.name = isf.name
         self._ctx = ctx
         self._copier = copier
+        self._sounds = sounds
         self._final = final
         images = [source.name for source in isf.inputs if source.type == "image"]
         targets = list(dict.fromkeys(p.target for p in isf.passes if p.target))
         self._image_names = images
-        self._units = {name: unit for unit, name in enumerate([*images, *targets])}
+        self._heard = [source for source in isf.inputs if source.type in SOUNDS]
+        names = [*images, *(source.name for source in self._heard), *targets]
+        self._units = {name: unit for unit, name in enumerate(names)}
         self._knobs: list[tuple[IsfInput, int]] = [
             (source, table.row(isf.param_id(source)) if isf.param_id(source) in table else -1)
             for source in isf.inputs
@@ -136,6 +143,8 @@ class Effect:
         self._passes = [
             self._compile(index, corners=corners, final=final and index == last) for index in range(len(isf.passes))
         ]
+        for source in self._heard:
+            sounds.want(source)
         self._fronts: dict[str, Canvas] = {}  # what readers of a target see
         self._backs: dict[str, Canvas] = {}  # what a persistent target is drawn into
         self._own: Canvas | None = None  # output of an effect whose last pass names no target
@@ -226,6 +235,8 @@ class Effect:
             compiled.set("STAGE_GAIN", 1.0 if feeds_back else gain)  # the dimmer is no part of what it sees again
             for name in self._image_names:
                 images.get(name, self._black).use(self._units[name])
+            for source in self._heard:
+                self._sounds.texture(source).use(self._units[source.name])
             for name, front in self._fronts.items():
                 # A pass that draws into its own plain target would read what it writes: it reads black instead.
                 texture = self._black if front is canvas else front.texture

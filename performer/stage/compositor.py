@@ -26,13 +26,14 @@ import moderngl
 import numpy as np
 
 from performer import resources
-from performer.flow import F32, U8, Frame, Image, Params, Tick
+from performer.flow import F32, U8, AudioFeatures, Frame, Image, Params, Tick
 from performer.params import Param, ParamTable
 from performer.stage.chain import Canvas, Copier, Effect, full_screen_corners
 from performer.stage.hud import Hud, HudState
 from performer.stage.isf import IsfEffect, IsfError, IsfInput, IsfPass, params_of, read_isf
 from performer.stage.outputs.output import Display
 from performer.stage.picture import Mixer, Picture
+from performer.stage.sound import SoundTextures
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Stage:
         self._detail = self.detail  # and the one that is there
         self._copier = Copier(self._ctx, corners=self._corners)
         self._mixer = Mixer(self._ctx, corners=self._corners)
+        self._sounds = SoundTextures(self._ctx)
         self._picture = self._make_picture()
         self._over: Picture | None = None  # of the second generator, from when it is first seen
         self._part = 0.0  # how much of it is seen
@@ -134,6 +136,11 @@ class Stage:
         if self._detail == 1.0:
             return width, height
         return _even(width * self._detail), _even(height * self._detail)
+
+    @property
+    def hears(self) -> bool:
+        """True where an effect has an audio input, so that `show` has a use for sound."""
+        return self._sounds.are_wanted
 
     @property
     def _full_px(self) -> tuple[int, int]:
@@ -175,7 +182,14 @@ class Stage:
 
     def _compile(self, isf: IsfEffect, *, size: tuple[int, int], final: bool) -> Effect:
         return Effect(
-            self._ctx, isf, table=self._table, size=size, corners=self._corners, copier=self._copier, final=final
+            self._ctx,
+            isf,
+            table=self._table,
+            size=size,
+            corners=self._corners,
+            copier=self._copier,
+            sounds=self._sounds,
+            final=final,
         )
 
     def _warn(self, text: str) -> None:
@@ -194,6 +208,7 @@ class Stage:
         hud: HudState | None = None,
         over: Image | None = None,
         part: float = 0.0,
+        sound: AudioFeatures | None = None,
     ) -> Frame:
         """Draw and present one frame. Never raises.
 
@@ -207,6 +222,8 @@ class Stage:
         part
             0..1, how much of `over` is seen. At 0 and 1 one generator is seen alone, and images of the other are not
             taken; another may have its place by the next frame. While one has no picture yet, the other is shown.
+        sound
+            what the audio inputs of effects read; None leaves them what they had.
         """
         start_s = time.perf_counter()  # durations only; the picture's time is the tick's
         try:
@@ -215,7 +232,7 @@ class Stage:
             self._display.framebuffer.use()
             self._fit()
             with self._timed():
-                self._draw(image, params, tick, over=over, part=part)
+                self._draw(image, params, tick, over=over, part=part, sound=sound)
         except Exception as error:  # the show goes on with the picture that is there
             self._warn(f"the picture is held: {type(error).__name__}: {error}")
         try:
@@ -275,17 +292,28 @@ class Stage:
         with query:
             yield
 
-    def _draw(self, image: Image | None, params: Params, tick: Tick, *, over: Image | None, part: float) -> None:
+    def _draw(
+        self,
+        image: Image | None,
+        params: Params,
+        tick: Tick,
+        *,
+        over: Image | None,
+        part: float,
+        sound: AudioFeatures | None,
+    ) -> None:
         values = params.values
         frozen = self._value(values, "out.freeze", 0.0) > 0
         dark = self._value(values, "out.blackout", 0.0) > 0
         gain = 0.0 if dark else min(max(self._value(values, "out.dimmer", 1.0), 0.0), 1.0)
-        # While frozen no image is taken either: the newest is there again at the release.
+        # While frozen no image and no sound is taken either: the newest is there again at the release.
         if not frozen or self._alone.texture is None:
             if self.detail != self._detail:
                 self._detail = self.detail  # before the card can refuse it: the effects then stay as they are
                 self._fit_inner()
             self._step(image, tick, over=over, part=part)
+            if sound is not None:
+                self._sounds.take(sound)
         if self._alone.texture is None:
             return
         if not self._tail or self._drawn is None or not frozen:
@@ -363,7 +391,7 @@ class Stage:
     def close(self) -> None:
         """Give everything back to the card; the display stays the caller's."""
         drawn = (*self._effects, self._picture, self._over, *self._spare, self._canvas)
-        for each in (*drawn, self._mixer, self._copier, self._corners):
+        for each in (*drawn, self._mixer, self._copier, self._sounds, self._corners):
             if each is not None:
                 each.release()
 

@@ -52,6 +52,7 @@ class HudState:
     frame_p99_ms: float = 0.0
     missed_frames: int = 0
     sound_to_light_ms: float | None = None  # None while unknown
+    sound_to_ear_ms: float = 0.0  # of that, from the converter to the features
     # (voice, ((band, level 0..1, hit 0..1), ...)), the first five of each
     voices: tuple[tuple[str, tuple[tuple[str, float, float], ...]], ...] = ()
     clip: bool = False
@@ -63,8 +64,9 @@ class HudState:
     osc_unknown: int = 0  # messages to addresses that nobody has: a misspelt one shows here
     cue_now: str = ""
     cue_next: str = ""
-    beat: float = 0.0
+    beat: float = 0.0  # whole numbers that four divides begin a bar
     bpm: float = 0.0
+    lead: str = ""  # who leads the tempo, after `bpm`
     messages: tuple[HudMessage, ...] = ()  # the newest last; the last four are shown
     spent_ms: Mapping[str, float] = field(default_factory=dict)  # by room
 
@@ -272,7 +274,8 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     y += 33 * unit
     row("next", _short(state.cue_next, 22) or "-")
     pulse = 1.0 - state.beat % 1.0 if state.bpm > 0 else 0.0
-    row("tempo", f"{state.bpm:.1f} bpm" if state.bpm > 0 else "-")
+    lead = f", {_short(state.lead, 12)}" if state.lead else ""
+    row("tempo", f"{state.bpm:.1f} bpm{lead}" if state.bpm > 0 else "-")
     for beat in range(4):
         now = state.bpm > 0 and int(state.beat) % 4 == beat
         color = (*AMBER[:3], 0.25 + 0.75 * pulse) if now else DIM
@@ -286,7 +289,7 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     row("frame p99", f"{state.frame_p99_ms:.1f} ms")
     row("missed", f"{state.missed_frames}", AMBER if state.missed_frames else WHITE)
     known = state.sound_to_light_ms is not None
-    row("sound to light", f"{state.sound_to_light_ms:.0f} ms" if known else "-")
+    row("sound to light", f"{state.sound_to_light_ms:.0f} ms, to ear {state.sound_to_ear_ms:.0f}" if known else "-")
     row("engine", _short(state.engine, 22) or "-")
     spent = sorted(state.spent_ms.items(), key=lambda item: -item[1])[:3]
     for name, ms in spent:

@@ -4,9 +4,9 @@ An effect is one file. Its float, bool and long inputs become parameters named `
 brings its knobs, OSC addresses and meters without a line of Python. Two keys beyond the standard are read from an
 input: `UNIT` (the parameter's unit) and `HELP` (one line for people; else the `LABEL`).
 
-What is supported: inputs of type float, bool, long, color, event, point2D and image; passes with TARGET, PERSISTENT,
-WIDTH and HEIGHT; a vertex shader in a `.vs` file of the same name. FLOAT buffers are noted and ignored (eight bits
-are what a software renderer can afford). Audio inputs and IMPORTED pictures are refused: sound arrives by routes.
+What is supported: inputs of type float, bool, long, color, event, point2D, image, audio and audioFFT; passes with
+TARGET, PERSISTENT, WIDTH and HEIGHT; a vertex shader in a `.vs` file of the same name. FLOAT buffers are noted and
+ignored (eight bits are what a software renderer can afford). IMPORTED pictures are refused.
 
 Thread: any; nothing here touches GL. No text of the file is ever evaluated: sizes go through a parser of our own.
 """
@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from performer.flow import SHAPE_SAMPLES
 from performer.params import Kind, Param, nearest
 
-TYPES = ("float", "bool", "long", "color", "event", "point2D", "image")
+TYPES = ("float", "bool", "long", "color", "event", "point2D", "image", "audio", "audioFFT")
+SOUNDS = ("audio", "audioFFT")  # the types that are textures of what is heard
 MAX_BYTES = 1 << 20
 MAX_SIDE_PX = 8192
 _PARAM_KINDS = {"float": Kind.FLOAT, "bool": Kind.BOOL, "long": Kind.INT}
@@ -47,6 +49,7 @@ class IsfInput:
     low: float = 0.0
     high: float = 1.0
     choices: tuple[int, ...] = ()  # of a long; empty where any whole number will do
+    samples: int = 0  # of an audio or audioFFT: width of its texture
     help: str = ""
     unit: str = ""
 
@@ -206,14 +209,15 @@ def _input_of(path: Path, row: int, raw: Mapping[str, Any]) -> IsfInput:
     assert isinstance(name, str)
     key = f"INPUTS[{row}] {name!r}"
     if kind not in TYPES:
-        remedy = f"use one of these{nearest(str(kind), TYPES)}; sound reaches a shader through routes"
-        raise _fault(path, f"{key} TYPE", kind, " ".join(TYPES), remedy)
+        raise _fault(path, f"{key} TYPE", kind, " ".join(TYPES), f"use one of these{nearest(str(kind), TYPES)}")
     text: dict[str, Any] = {
         "help": str(raw.get("HELP") or raw.get("LABEL") or name),
         "unit": str(raw.get("UNIT", "")),
     }
     if kind in ("image", "event"):
         return IsfInput(name, kind, **text)
+    if kind in SOUNDS:
+        return IsfInput(name, kind, samples=_samples_of(path, key, raw), **text)
     if kind == "color":
         return IsfInput(name, kind, _numbers(path, f"{key} DEFAULT", raw.get("DEFAULT", [1, 1, 1, 1]), 4), **text)
     if kind == "point2D":
@@ -237,6 +241,15 @@ def _input_of(path: Path, row: int, raw: Mapping[str, Any]) -> IsfInput:
     if not low <= default <= high:
         raise _fault(path, f"{key} DEFAULT", default, f"a number in {low:g}..{high:g}", "move it, or MIN or MAX")
     return IsfInput(name, kind, default, low, high, choices, **text)
+
+
+def _samples_of(path: Path, key: str, raw: Mapping[str, Any]) -> int:
+    """How many samples an audio input asks for: all that there are, or MAX where that is less."""
+    most = _number(path, f"{key} MAX", raw.get("MAX", SHAPE_SAMPLES))
+    if most < 1 or most != int(most):
+        remedy = f"write how many samples or bins you read, at most {SHAPE_SAMPLES}, or leave MAX out"
+        raise _fault(path, f"{key} MAX", raw["MAX"], "a whole number from 1", remedy)
+    return min(int(most), SHAPE_SAMPLES)
 
 
 def _pass_of(path: Path, row: int, raw: Mapping[str, Any], notes: list[str]) -> IsfPass:

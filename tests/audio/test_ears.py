@@ -15,7 +15,6 @@ from performer.audio.source import SourceError, SourceSpec, VoiceSpec, check_sou
 from performer.flow import AudioEventKind
 from tests.rig import signals
 
-
 TIMES = np.array([feature.name.endswith(".time") for feature in TABLE])
 
 

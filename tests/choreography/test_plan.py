@@ -22,7 +22,6 @@ from performer.choreography.motion import (
 )
 from performer.choreography.plan import Cue, Length, Memory, Plan
 from performer.choreography.routes import Route
-from performer.choreography.transport import Transport
 from performer.flow import (
     STRAIGHT,
     AudioEvent,
@@ -358,20 +357,6 @@ def test_changing_speed_never_makes_the_walk_jump():
     _, _, latents = played(plan, 400, controls=controls)
     steps = [np.abs(b.ws - a.ws).max() for a, b in zip(latents, latents[1:], strict=False)]
     assert 0.01 < max(steps) < 0.5
-
-
-def test_transport_follows_parameter_taps_and_resync():
-    transport = Transport.at_bpm(120.0)
-    transport = transport.step((), bpm=60.0, at_s=10.0)
-    assert transport.line.at(11.0) == pytest.approx(21.0)
-    for at_s in (20.0, 20.4, 20.8, 21.2):
-        transport = transport.step([ControlEvent("transport.tap", 1.0, at_s)], bpm=60.0, at_s=at_s)
-    assert transport.bpm == pytest.approx(150.0)
-    assert transport.line.at(21.2) % 1 == pytest.approx(0.0, abs=1e-9)
-    transport = transport.step([ControlEvent("transport.resync", 1.0, 30.1)], bpm=60.0, at_s=30.1)
-    assert transport.line.at(30.1) % 1 == pytest.approx(0.0, abs=1e-9)
-    transport = transport.step((), bpm=90.0, at_s=31.0)
-    assert replace(transport).bpm == pytest.approx(90.0)
 
 
 def test_a_trait_moves_by_whole_deviations_whatever_the_truncation():

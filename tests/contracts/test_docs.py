@@ -8,6 +8,7 @@ import pytest
 
 from performer import setlist as setlists
 from performer.audio.features import feature_names
+from performer.audio.knobs import ear_params
 from performer.choreography.motion import bend_params, motion_params
 from performer.choreography.routes import CURVES, MODES
 from performer.cli import Play
@@ -17,7 +18,7 @@ from performer.stage.keys import KEYS, WINDOW_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PARAMS = [*base_params(), *motion_params(), *bend_params(), *stage_params(), *effect_params()[0]]
+PARAMS = [*base_params(), *ear_params([]), *motion_params(), *bend_params(), *stage_params(), *effect_params()[0]]
 
 
 def text_of(name: str) -> str:
@@ -48,7 +49,13 @@ def test_every_parameter_stands_in_the_table_with_its_range_and_default(param):
 
 def test_every_key_of_a_setlist_is_explained():
     text = text_of("docs/setlists.md")
-    kinds = (setlists._SetlistFile, setlists._AudioFile, setlists._CueFile, setlists._RouteFile)
+    kinds = (
+        setlists._SetlistFile,
+        setlists._AudioFile,
+        setlists._VoiceFile,
+        setlists._CueFile,
+        setlists._RouteFile,
+    )
     keys = {name for kind in kinds for name in kind.__struct_encode_fields__}
     assert [key for key in sorted(keys) if f"\n| `{key}` |" not in text] == []
 

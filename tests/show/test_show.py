@@ -13,8 +13,8 @@ from msgspec.structs import replace as replace_struct
 from pythonosc.udp_client import SimpleUDPClient
 
 from performer import setlist as setlists
-from performer.audio.ears import Ears
 from performer.audio.analyser import analyse
+from performer.audio.ears import Ears
 from performer.audio.features import column
 from performer.audio.source import decode
 from performer.clock import SteppedClock
