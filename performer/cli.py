@@ -402,13 +402,26 @@ class Measure:
 
 @dataclass(kw_only=True)
 class Listen:
-    """Listen to a track beforehand: tempo, beats, bars, sections and drops; and how well the live ear hears it.
+    """Show what is heard on a device, live, to set levels by; or listen to a track beforehand.
 
-    Draws both into one picture. What was found is kept: the second time only the live ear listens.
+    Of a track: tempo, beats, bars, sections and drops, and how well the live ear hears it, all in one picture. What was
+    found is kept: the second time only the live ear listens.
     """
 
-    file: Annotated[Path, tyro.conf.Positional]
-    """A sound or video file."""
+    file: Annotated[Path | None, tyro.conf.Positional] = None
+    """A sound or video file to listen to beforehand; without one, a device is listened to."""
+    device: str = ""
+    """Listen to this input device: its name or a part of it; by default the setlist's source, or the default input."""
+    host_api: str = ""
+    """Where two devices share a name: the host API, such as ALSA, Core Audio, Windows WASAPI."""
+    setlist: str = ""
+    """Hear with the voices, bands, source and knobs of this setlist (.toml)."""
+    seconds: float | None = None
+    """Listen to the device for so many seconds; by default until Ctrl-C, with --once for 5."""
+    once: bool = False
+    """Print one summary of what was heard on the device, and end."""
+    clicks: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="[COUNT]")] = None
+    """Play so many clicks (10) through the default output, and measure when the device hears them."""
     out: Path | None = None
     """The picture (.png), or a folder for it; by default the file's name and -listening.png, in this folder."""
     cues: Path | None = None
@@ -421,6 +434,28 @@ class Listen:
     """Find everything anew, whatever is kept."""
 
     def run(self) -> None:
+        beforehand = {
+            "--out": self.out is not None,
+            "--cues": self.cues is not None,
+            "--from": self.begin != 0.0,
+            "--to": self.end is not None,
+            "--again": self.again,
+        }
+        live = {
+            "--device": bool(self.device),
+            "--host-api": bool(self.host_api),
+            "--setlist": bool(self.setlist),
+            "--seconds": self.seconds is not None,
+            "--once": self.once,
+            "--clicks": self.clicks is not None,
+        }
+        if self.file is None:
+            for option in (option for option, is_given in beforehand.items() if is_given):
+                raise Refused(f"{option}: belongs to a track, and none is named; expected FILE, or no {option}")
+            self._run_live()
+            return
+        for option in (option for option, is_given in live.items() if is_given):
+            raise Refused(f"{option}: belongs to a device, and {self.file} is a file; leave one of them out")
         from performer.listening import ListenOptions, listen
 
         _within("--from", self.begin, 0, float("inf"), "seconds")
@@ -434,6 +469,31 @@ class Listen:
             end_s=self.end,
         )
         listen(options, announce=_announce, console=Console(highlight=False))
+
+    def _run_live(self) -> None:
+        try:
+            from performer.listening_live import LiveOptions, listen_live
+        except KeyboardInterrupt:  # loading takes as long as a change of mind
+            return
+        _within("--seconds", self.seconds, 0.1, float("inf"), "seconds")
+        clicks = None
+        if self.clicks is not None:
+            if len(self.clicks) > 1:
+                raise Refused(f"--clicks {' '.join(map(str, self.clicks))}: expected one number, or none for 10")
+            clicks = self.clicks[0] if self.clicks else 10
+            _within("--clicks", clicks, 1, 1000, "clicks")
+            if self.once or self.seconds is not None:
+                raise Refused("--clicks ends by itself; leave --once and --seconds out")
+        options = LiveOptions(
+            setlist=self.setlist,
+            device=self.device,
+            host_api=self.host_api,
+            seconds=self.seconds,
+            once=self.once,
+            clicks=clicks,
+        )
+        if not listen_live(options, announce=_announce, console=Console(highlight=False)):
+            raise SystemExit(1)
 
 
 @dataclass(kw_only=True)

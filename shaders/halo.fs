@@ -29,7 +29,7 @@
 // pixel of a pass, whether it lies on the ring or not, so the last pass is short.
 
 in vec2 place;        // from the middle, in the ring's own measure: the ring is a circle there
-flat in vec2 strip;   // radius at which the strip begins, and one over its width
+flat in vec2 strip;   // square of the radius at which the strip begins, and one over what it grows by across the strip
 flat in vec3 ink;     // of the hairs
 
 const float TURN = 6.2831853;
@@ -44,15 +44,17 @@ void main() {
     float heard = texture(spectrum, vec2(0.0028 * exp2(6.4 * min(octave, 1.0)), 0.5)).r;
     float now = smoothstep(0.2, 0.86, heard * (1.0 + 0.95 * octave));
     float was = IMG_THIS_PIXEL(tufts).r;
-    float next = max(mix(was, now, 1.0 - exp2(-TIMEDELTA * 40.0)), was * exp2(-TIMEDELTA * 5.0) - 0.004);
+    float next = max(mix(was, now, 1.0 - exp2(-TIMEDELTA * 40.0)), was * exp2(-TIMEDELTA * 5.0)) - 0.002;
     gl_FragColor = vec4(next, fract(sin(own * vec3(12.9898, 78.233, 39.425)) * 43758.5453));
   } else if (PASSINDEX == 1) {
-    // Along the strip runs not the angle but a share of |x| + |y|, which the last pass has for a division.
+    // Along the strip runs not the angle but a share of |x| + |y|, across it the radius squared: the last pass has both
+    // for next to nothing. The angle is a polynomial of that share, off by half a degree.
     float side = isf_FragNormCoord.x < 0.5 ? -1.0 : 1.0;
     float height = 2.0 * abs(2.0 * isf_FragNormCoord.x - 1.0) - 1.0;
-    float across = 1.0 - abs(height);
-    float angle = side * atan(across, -height);  // 0 below, half a turn above, either way
-    float r = strip.x + isf_FragNormCoord.y / strip.y;
+    float steep = abs(height), across = 1.0 - steep;
+    float quarter = steep * (1.0 + steep * (1.7124 - 1.1416 * steep));
+    float angle = side * (0.25 * TURN + (height < 0.0 ? -quarter : quarter));  // 0 below, half a turn above, either way
+    float r = sqrt(strip.x + isf_FragNormCoord.y / strip.y);
     float beyond = (r - radius) / reach;
     float lean = sway * beyond * (0.06 * sin(3.0 * angle + 0.41 * TIME) + 0.04 * sin(7.0 * angle - 0.67 * TIME));
     float cell = (angle + lean) * (count / TURN);
@@ -63,17 +65,18 @@ void main() {
     float s = (beyond - 0.12 * chance.y + 0.06) / (tuft.r * (0.4 + 0.6 * chance.x) + 0.001);
     float inside = step(0.0, s) * step(s, 1.0);
     float bend = (chance.z - 0.5) * (0.3 + 0.4 * s * s * sway);
-    // A cell's width in the frame, and that of one pixel of the strip.
-    float around = r * inversesqrt(across * across + height * height) * length(vec2(stretch * height, across));
+    // The way around in the frame, of one turn, and how fine the strip is there.
+    float inverse = 1.0 / (across * across + height * height);
+    float around = r * sqrt((stretch * stretch * height * height + across * across) * inverse);
     float off = abs(cell - own - 0.5 - bend) * (TURN / count) * around;
-    float pixel = 4.0 * around / ((across * across + height * height) * RENDERSIZE.x);
+    float pixels = RENDERSIZE.x / (4.0 * around * inverse);  // in one height of the frame
     float half_ = mix(0.0013, 0.0003, s);
-    float line = clamp((half_ - off) / pixel + 0.5, 0.0, 1.0) * min(2.0 * half_ / pixel, 1.0);
-    float shade = inside * line * (1.0 - s * s) * min(5.0 * s, 1.0) * (0.55 + 0.45 * chance.y);
+    float line = clamp((half_ - off) * pixels + 0.5, 0.0, 1.0) * min(2.0 * half_ * pixels, 1.0);
+    float shade = inside * min(8.0 * tuft.r, 1.0) * line * (1.0 - s * s) * min(5.0 * s, 1.0) * (0.55 + 0.45 * chance.y);
     gl_FragColor = vec4(vec3(min(2.4 * strength * shade, 1.0)), 1.0);
   } else {
     float height = place.y / (abs(place.x) + abs(place.y) + 1e-6);
-    vec2 at = vec2(0.5 + (place.x < 0.0 ? -0.25 : 0.25) * (1.0 + height), (length(place) - strip.x) * strip.y);
+    vec2 at = vec2(0.5 + (place.x < 0.0 ? -0.25 : 0.25) * (1.0 + height), (dot(place, place) - strip.x) * strip.y);
     vec3 c = IMG_THIS_PIXEL(inputImage).rgb;
     gl_FragColor = vec4(mix(c, ink, texture(fur, at).r), 1.0);
   }

@@ -6,7 +6,8 @@ flat out vec3 ink;
 void main() {
   isf_vertShaderInit();
   place = (isf_FragNormCoord - 0.5) * vec2(RENDERSIZE.x / RENDERSIZE.y / stretch, 1.0);
-  strip = vec2(radius - 0.08 * reach, 1.0 / (1.2 * reach));
+  float inner = max(radius - 0.2 * reach, 0.0), outer = radius + 1.15 * reach;
+  strip = vec2(inner * inner, 1.0 / (outer * outer - inner * inner));
   // Paper or night is told by the corners, where no creature sits.
   float ground = 0.0;
   for (int corner = 0; corner < 4; corner++)

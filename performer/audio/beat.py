@@ -18,45 +18,54 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from performer.flow import AudioEvent, AudioEventKind
+from performer.flow import F32, AudioEvent, AudioEventKind
 
 BEATS = 4  # in a bar
 BPM_LOW, BPM_HIGH = 55.0, 215.0
 FRAME_HOPS = 2
 LAG_FRAMES = 2  # hits are known so long after they sounded: the model stands so far in the past
-BINS = 24  # of a beat in the templates
 
 KINDS = (AudioEventKind.ONSET, AudioEventKind.KICK, AudioEventKind.SNARE, AudioEventKind.HAT)
-WEIGHTS = np.array([0.6, 1.0, 1.0, 0.6])
-# How likely each is in each sixteenth of a bar of popular music, in slow music and in fast: where beats are far apart the
-# sixteenths between them are played, where they are close together the eighths are.
-SLOW_BPM, FAST_BPM = 85.0, 130.0
-SLOW = (
-    (0.95, 0.6, 0.8, 0.6) * 4,
-    (0.9, 0.08, 0.25, 0.25, 0.2, 0.15, 0.4, 0.25, 0.6, 0.15, 0.45, 0.2, 0.2, 0.15, 0.3, 0.25),
-    (0.08, 0.15, 0.1, 0.15, 0.95, 0.15, 0.1, 0.25, 0.1, 0.25, 0.12, 0.15, 0.95, 0.12, 0.12, 0.2),
-    (0.75, 0.5, 0.65, 0.5) * 4,
+WEIGHTS = np.array([0.75, 1.0, 0.9, 0.7])
+# How likely each is in each sixteenth of a bar of popular music, by how many hits there are in a beat: half of one, one, two
+# and four. A tempo is judged by the pattern that so many hits would make in it, so that more hits do not mean a faster one.
+_KICK = (0.9, 0.04, 0.2, 0.08, 0.35, 0.04, 0.3, 0.08, 0.65, 0.04, 0.3, 0.08, 0.35, 0.04, 0.25, 0.1)
+_SNARE = (0.06, 0.04, 0.06, 0.06, 0.9, 0.05, 0.06, 0.08, 0.08, 0.08, 0.08, 0.06, 0.9, 0.05, 0.08, 0.1)
+PATTERNS = (
+    (
+        (0.9, 0.01, 0.03, 0.01, 0.15, 0.01, 0.03, 0.01) * 2,
+        _KICK,
+        _SNARE,
+        (0.8, 0.01, 0.03, 0.01, 0.15, 0.01, 0.03, 0.01) * 2,
+    ),
+    ((0.95, 0.02, 0.08, 0.03) * 4, _KICK, _SNARE, (0.9, 0.02, 0.08, 0.03) * 4),
+    ((0.95, 0.15, 0.6, 0.18) * 4, _KICK, _SNARE, (0.7, 0.08, 0.55, 0.08) * 4),
+    (
+        (0.95, 0.6, 0.8, 0.6) * 4,
+        (0.9, 0.08, 0.25, 0.25, 0.2, 0.15, 0.4, 0.25, 0.6, 0.15, 0.45, 0.2, 0.2, 0.15, 0.3, 0.25),
+        (0.08, 0.15, 0.1, 0.15, 0.95, 0.15, 0.1, 0.25, 0.1, 0.25, 0.12, 0.15, 0.95, 0.12, 0.12, 0.2),
+        (0.75, 0.5, 0.65, 0.5) * 4,
+    ),
 )
-FAST = (
-    (0.95, 0.15, 0.6, 0.18) * 4,
-    (0.9, 0.04, 0.2, 0.08, 0.35, 0.04, 0.3, 0.08, 0.65, 0.04, 0.3, 0.08, 0.35, 0.04, 0.25, 0.1),
-    (0.06, 0.04, 0.06, 0.06, 0.9, 0.05, 0.06, 0.08, 0.08, 0.08, 0.08, 0.06, 0.9, 0.05, 0.08, 0.1),
-    (0.7, 0.08, 0.55, 0.08) * 4,
-)
-TEMPO_CLASSES = 4
+FINER = 2  # steps from one of these patterns to the next
+DENSITY_S = 4.0  # over which hits are counted
 TRIPLETS = ((0.08, 0.2), (0.03, 0.1), (0.03, 0.06), (0.06, 0.2))  # at one and two thirds of a beat: swing
-ACCENT = 1.5  # loud hits count for more: a groove's soft notes lie between its beats
-SPREAD_BINS = 0.9  # standard deviation of a hit about its place
-ANYWHERE = 0.04  # the part of a template that is spread evenly
-RATE = 0.3  # how far the number of hits tells the tempo
-TEMPO_CHANGE = 70.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
+SWUNG = (0.1, 0.15, 1.0, 1.0)  # how much of that there is, by pattern
+ACCENT = 1.7  # loud hits count for more: a groove's soft notes lie between its beats
+SPREAD_S = 0.018  # standard deviation of a hit about its place: hands are as uneven in slow music as in fast
+ANYWHERE = 0.08  # the part of a template that is spread evenly
+USUAL_BPM, USUAL_SPREAD = 100.0, 0.27  # the tempo of music, and the standard deviation of its logarithm
+TEMPO_CHANGE = 140.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
 TEMPO_LEAP = 2e-4  # probability of any other tempo at a beat
 
 NEAR_TEMPO, NEAR_BEAT = 0.06, 0.12  # what counts as the same tempo and the same place
 PULL_S, PULL_RATE_S = 0.35, 0.8  # time constants with which the line follows the model
-AGREES_BEATS, DISAGREES_S = 0.12, 0.4  # farther off than this, for so long, and the line leaps
+AGREES_BEATS, DISAGREES_S = 0.12, 0.2  # farther off than this, for so long, and the line leaps
 GAIN_HITS = 12  # hits over which it is judged how well they were foretold
-GOOD_GAIN = 0.45  # nats a hit: so well foretold is full confidence
+# Between these the confidence rises from none to full: how well hits are foretold, in nats a hit (what is played at random
+# reads -0.2 to -0.4), and how much of the belief lies about one place and tempo (at random 0.1 to 0.45).
+GAIN_NONE, GAIN_FULL = -0.22, 0.13
+MASS_NONE, MASS_FULL = 0.4, 0.9
 QUIET_AFTER_S, FORGOTTEN_S = 2.0, 6.0  # without hits the confidence falls
 DOWNBEAT_KEEPS = 1.3  # another downbeat must be so much likelier
 
@@ -79,25 +88,21 @@ class BeatTracker:
         self._change = _changes(self._intervals)
         interval = self._intervals[tempo]
         bpm = 60.0 / (interval * self._frame_s)
-        fast = np.clip(np.log(bpm / SLOW_BPM) / math.log(FAST_BPM / SLOW_BPM), 0.0, 1.0)
-        densities = np.concatenate([_templates(each) for each in np.linspace(0.0, 1.0, TEMPO_CLASSES)], axis=1)
-        self._log_densities = np.log(densities / _mean_densities(densities))
-        bins = (self._place * BINS + 0.5).astype(int) % (BEATS * BINS)
-        self._bin = np.rint(fast * (TEMPO_CLASSES - 1)).astype(int) * BEATS * BINS + bins
-        expected = (WEIGHTS[:, None] * densities).sum(axis=0)[self._bin] / interval
-        self._unheard = np.exp(-RATE * expected).astype(np.float32)  # likelihood of a frame without a hit
-        self._log_faster = -RATE * np.log(interval / self._intervals.mean()).astype(np.float32)
-        self._usual = (1.0 / interval).astype(np.float32)
+        self._templates = _log_templates(self._place, SPREAD_S / (interval * self._frame_s))  # [levels, kinds, states]
+        self._template = self._templates[0]
+        self._hits_hz, self._counted, self._counted_s = 2.0, 0.0, 0.0
+        likely = np.exp(-0.5 * (np.log(bpm / USUAL_BPM) / USUAL_SPREAD) ** 2)
+        self._usual = (likely / interval).astype(np.float32)  # what is believed before anything is heard
         self._usual /= self._usual.sum()
         self._belief = self._usual.copy()
         self._spare = np.empty_like(self._belief)
-        self._playing = 0.0  # 1 while somebody plays, falling to 0
+        self._judge_by(self._hits_hz)
 
         self._pending = np.zeros(
             (LAG_FRAMES + 1, len(KINDS))
         )  # hits of frames that the model has yet to see, oldest first
         self._hops = 0
-        self._gain = 0.0
+        self._gain = GAIN_NONE
         self._last_hit_s = -math.inf
         self._now_s = 0.0
         self._votes = np.zeros(BEATS)
@@ -108,11 +113,11 @@ class BeatTracker:
 
     @property
     def bpm(self) -> float:
-        """Beats per minute; 0 before anything was heard."""
+        """Beats per minute; 0 before any tempo was likely."""
         return 60.0 * self._rate_hz
 
     def beat_at(self, at_s: float) -> float:
-        """Beats at show time `at_s`, also ahead; whole numbers are beats. 0 before anything was heard."""
+        """Beats at show time `at_s`, also ahead; whole numbers are beats. 0 while `bpm` is."""
         return self._line_beat + (at_s - self._line_s) * self._rate_hz
 
     def step(self, hits: Sequence[AudioEvent], *, now_s: float) -> None:
@@ -129,6 +134,7 @@ class BeatTracker:
         self._hops += 1
         if self._hops % FRAME_HOPS:
             return
+        self._count(int(self._pending[0, 0] > 0))
         self._see(self._pending[0] * WEIGHTS)
         self._pending[:-1] = self._pending[1:]
         self._pending[-1] = 0.0
@@ -157,26 +163,46 @@ class BeatTracker:
         weight = float(seen.sum())
         if weight > 0.0:
             # How well was it foretold? Beside an even spread, in nats a hit.
-            likely = np.exp(seen @ self._log_densities)
-            of_states = likely.astype(np.float32)[self._bin]
+            likely = np.exp(seen.astype(np.float32) @ self._template)
             total = float(after.sum())
-            after *= of_states
+            after *= likely
             gain = math.log(max(float(after.sum()) / max(total, 1e-30), 1e-9)) / weight
             self._gain += (gain - self._gain) / GAIN_HITS
-            after *= np.exp(np.float32(weight) * self._log_faster)
-        self._playing = max(self._playing * math.exp(-self._frame_s / 0.8), min(weight, 1.0))
-        if self._playing > 0.2:
-            after *= self._unheard
         after /= after.sum()
         self._belief, self._spare = after, before
+
+    def _count(self, hits: int) -> None:
+        """Count hits, to know how many there are in a second while somebody plays."""
+        if self._now_s - self._last_hit_s < 1.0:
+            kept = math.exp(-self._frame_s / DENSITY_S)
+            self._counted = self._counted * kept + hits
+            self._counted_s = self._counted_s * kept + self._frame_s
+        if self._counted_s > 1.0 and not 0.9 < self._counted / self._counted_s / self._hits_hz < 1.1:
+            self._judge_by(max(self._counted / self._counted_s, 0.1))
+
+    def _judge_by(self, hits_hz: float) -> None:
+        """Judge each tempo by the pattern that so many hits a second make in it."""
+        self._hits_hz = hits_hz
+        hits_in_beat = hits_hz * self._intervals * self._frame_s
+        level = np.clip(np.rint((np.log2(hits_in_beat) + 1.0) * FINER), 0, len(self._templates) - 1).astype(int)
+        # Runs of tempi share a level, and so do the runs of their states.
+        self._template = np.empty_like(self._templates[0])
+        firsts = np.flatnonzero(np.diff(level, prepend=-1))
+        for first, end in zip(firsts, [*firsts[1:], len(level)], strict=True):
+            span = slice(self._starts[first], self._ends[end - 1])
+            self._template[:, span] = self._templates[level[first]][:, span]
 
     def _follow(self, at_s: float) -> None:
         """Let the line follow the belief, which stands at show time `at_s`."""
         place, rate_hz, mass, bar = self._likeliest()
         quiet_s = self._now_s - self._last_hit_s
         heard = 1.0 if quiet_s < QUIET_AFTER_S else max(1.0 - (quiet_s - QUIET_AFTER_S) / FORGOTTEN_S, 0.0)
-        self.confidence = mass * min(max(self._gain / GOOD_GAIN, 0.0), 1.0) * heard
+        foretold = (self._gain - GAIN_NONE) / (GAIN_FULL - GAIN_NONE)
+        settled = (mass - MASS_NONE) / (MASS_FULL - MASS_NONE)
+        self.confidence = min(max(foretold, 0.0), 1.0) * min(max(settled, 0.0), 1.0) * heard
         if self._rate_hz == 0.0:
+            if mass < MASS_NONE:
+                return
             self._line_s, self._line_beat, self._rate_hz = at_s, place % 1.0, rate_hz
             self._off_s = 0.0
         beat = self.beat_at(at_s)
@@ -233,24 +259,24 @@ def _changes(intervals: np.ndarray) -> np.ndarray:
     return ((1.0 - TEMPO_LEAP) * near + TEMPO_LEAP * leap / leap.sum()).T.astype(np.float32)
 
 
-def _templates(fast: float) -> np.ndarray:
-    """[kinds, bins of a bar], expected hits a beat about each place, in music of a tempo from slow (0) to fast (1)."""
-    bins = BEATS * BINS
-    away = np.minimum(np.arange(bins), bins - np.arange(bins))
-    spread = np.exp(-0.5 * (away / SPREAD_BINS) ** 2)
-    spread /= spread.sum()
-    rows = []
-    for slow_slots, fast_slots, (early, late) in zip(SLOW, FAST, TRIPLETS, strict=True):
-        row = np.zeros(bins)
-        row[:: BINS // 4] += (1.0 - fast) * np.array(slow_slots) + fast * np.array(fast_slots)
-        row[BINS // 3 :: BINS] += early
-        row[2 * BINS // 3 :: BINS] += late
-        smooth = np.fft.irfft(np.fft.rfft(row) * np.fft.rfft(spread), bins)
-        rows.append((1.0 - ANYWHERE) * smooth + ANYWHERE * smooth.mean() + 0.002)
-    return np.array(rows) * BINS
+def _log_templates(place: np.ndarray, spread: np.ndarray) -> F32:
+    """[levels, kinds, states], log of how likely a hit is in each state, beside the mean.
 
-
-def _mean_densities(densities: np.ndarray) -> np.ndarray:
-    """[kinds, bins], the mean over the bar of each tempo's template."""
-    means = densities.reshape(len(KINDS), -1, BEATS * BINS).mean(axis=2)
-    return np.repeat(means, BEATS * BINS, axis=1)
+    place: [states] in a bar, in beats. spread: [states], standard deviation of a hit about its place, in beats.
+    Levels go from half a hit in a beat over one and two to four, in steps of 1 / FINER.
+    """
+    slots = np.concatenate([np.arange(4 * BEATS) / 4, np.arange(BEATS) + 1 / 3, np.arange(BEATS) + 2 / 3])
+    away = (place[:, None] - slots + BEATS / 2) % BEATS - BEATS / 2
+    near = np.exp(-0.5 * (away / spread[:, None]) ** 2) / (spread[:, None] * math.sqrt(2 * math.pi))  # area 1
+    thirds = np.array([[early] * BEATS + [late] * BEATS for early, late in TRIPLETS])
+    patterns = np.array(PATTERNS)
+    levels = []
+    for level in np.arange(FINER * (len(patterns) - 1) + 1) / FINER:
+        before = min(int(level), len(patterns) - 2)
+        swung = SWUNG[before] + (level - before) * (SWUNG[before + 1] - SWUNG[before])
+        hits = np.concatenate(
+            [patterns[before] + (level - before) * (patterns[before + 1] - patterns[before]), swung * thirds], axis=1
+        )
+        mean = hits.sum(axis=1, keepdims=True) / BEATS
+        levels.append(np.log((1.0 - ANYWHERE) * (hits @ near.T) / mean + ANYWHERE))
+    return np.array(levels, np.float32)

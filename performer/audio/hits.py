@@ -27,6 +27,7 @@ from performer.flow import F32
 
 NETWORK = Path(__file__).with_name("onsets.safetensors")
 HEARD = ("onset", "kick", "snare", "hat")  # the network's outputs, in order
+SURE = np.array([0.65, 0.65, 0.65, 0.7])  # how probable each has to be
 
 FLOOR_DB = -80.0  # of a narrow band: below this nothing rises
 STATISTICS_S = 1.0
@@ -169,7 +170,7 @@ class Hits:
         score = self.score
         score[:, self._rising] = self._rise_db / threshold
         # Odds, so that the sensitivity shifts a probability as it scales a rise.
-        score[:, 5:9] = self.probability / np.maximum(1.0 - self.probability, 1e-6)
+        score[:, 5:9] = self.probability / np.maximum(1.0 - self.probability, 1e-6) * ((1.0 - SURE) / SURE)
         score /= self.scale
         if self._peaks is not None:
             self._note_peaks(score)

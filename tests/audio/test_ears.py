@@ -5,16 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from performer.audio.analyser import Tuning
 from performer.audio.ears import Ears, wait_until
 from performer.audio.features import TABLE, column
-from performer.audio.source import SourceError, SourceSpec, VoiceSpec, check_source, list_devices
+from performer.audio.prepared import prepare
+from performer.audio.source import BandSpec, SourceError, SourceSpec, VoiceSpec, check_source, list_devices
 from performer.flow import AudioEventKind
 from tests.rig import signals
 
+DATA = Path(__file__).parent.parent / "data"
 TIMES = np.array([feature.name.endswith(".time") for feature in TABLE])
 
 
@@ -244,6 +248,84 @@ def test_kill_9_with_a_device(pulse_server):
         os.kill(ears.child_pid, signal.SIGKILL)
         assert wait_until(lambda: not hearing(ears), timeout_s=2)
         assert wait_until(lambda: hearing(ears), timeout_s=4), ears.status()
+
+
+@pytest.fixture
+def two_devices(pulse_server):
+    """(the server, ears of `drums` on the stage's device and `singer` on the booth's)"""
+    pulse_server.plug_in_booth(rate_hz=48000)
+    voices = (VoiceSpec("drums"), VoiceSpec("singer", (1,), device="booth"))
+    bands = (BandSpec("growl", 200.0, 400.0),)
+    with Ears(source=SourceSpec(), voices=voices, bands=bands, epoch_s=time.monotonic()) as ears:
+        assert wait_until(lambda: hearing(ears), timeout_s=15), ears.status()
+        time.sleep(0.5)
+        ears.drain()
+        yield pulse_server, ears
+
+
+def test_two_devices_are_heard_at_once_with_their_own_voices(two_devices):
+    server, ears = two_devices
+    clicks, at_s = signals.clicks(8)
+    server.play(clicks, 44100)
+    server.play(signals.sine(300.0, 2.0), 44100, sink="booth")
+    time.sleep(1.5)
+    features = ears.latest()
+    names = ears.feature_names()
+    growl = features.values[:, names.index("growl.level")]
+    assert growl[1] > 0.8 > 0.3 > growl[0]
+    assert features.spectrum[1].argmax() == round(300.0 / (44100 / 1024))  # the server resamples for whoever asks
+    time.sleep(1.5)
+    hits = [hit for hit in onsets(ears.drain()) if hit.voice == 0]
+    assert len(hits) == 8
+    assert np.abs(np.diff([hit.at_s for hit in hits]) - np.diff(at_s)).max() < 0.02
+
+
+def test_a_device_that_falls_silent_takes_its_own_voice_alone(two_devices):
+    server, ears = two_devices
+    server.hush("booth", is_hushed=True)
+    assert wait_until(lambda: ears.status().state == "lost", timeout_s=4)
+    server.play(signals.clicks(4)[0], 44100, wait=True)
+    time.sleep(0.3)
+    assert [hit.voice for hit in onsets(ears.drain())] == [0] * 4
+    server.hush("booth", is_hushed=False)
+    assert wait_until(lambda: hearing(ears), timeout_s=8), ears.status()
+    time.sleep(0.5)
+    ears.drain()
+    server.play(signals.clicks(4)[0], 44100, sink="booth", wait=True)
+    time.sleep(0.3)
+    assert [hit.voice for hit in onsets(ears.drain())] == [1] * 4
+
+
+def test_tuning_reaches_the_process(pulse_server):
+    voices = (VoiceSpec("loud", (1,)), VoiceSpec("gated", (1,)), VoiceSpec("late", (1,)))
+    with Ears(source=SourceSpec(), voices=voices, epoch_s=time.monotonic()) as ears:
+        assert wait_until(lambda: hearing(ears), timeout_s=15), ears.status()
+        ears.tune(Tuning(gain_db=(6.0,), gate_db=(-np.inf, -10.0), delay_s=(0.0, 0.0, 0.1), learns=1))
+        assert wait_until(lambda: ears.status().is_learning, timeout_s=2)
+        time.sleep(0.3)
+        ears.drain()
+        pulse_server.play(signals.clicks(4, db=-20.0)[0], 44100, wait=True)
+        time.sleep(0.3)
+        hits = onsets(ears.drain())
+        loud_s, late_s = ([hit.at_s for hit in hits if hit.voice == voice] for voice in (0, 2))
+        assert len(loud_s) == len(late_s) == 4
+        assert np.abs(np.subtract(loud_s, late_s) - 0.1).max() < 0.002
+        assert {hit.voice for hit in hits} == {0, 2}
+        assert ears.status().peaks[0] > 1.9 * ears.status().peaks[2]
+
+
+def test_beats_of_a_prepared_file_are_known_beforehand(no_sound, tmp_path, monkeypatch):
+    monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path))
+    path = DATA / "groove_rock_105.ogg"
+    source = SourceSpec(kind="file", path=str(path), offset_s=2.0)
+    beats = prepare(path)
+    with Ears(source=source, epoch_s=time.monotonic()) as ears:
+        assert wait_until(lambda: ears.latest().confidence == 1.0, timeout_s=15), ears.status()
+        features = ears.latest()
+        start_s = float(ears.shared_features[0][0].read()["start_s"])
+    beat, bpm = beats.beat_at(2.0 + features.centre_s - start_s)
+    assert features.beat == pytest.approx(beat, abs=1e-6)
+    assert features.bpm == pytest.approx(bpm)
 
 
 def test_played_file_is_heard_and_analysed(pulse_server, click_file):

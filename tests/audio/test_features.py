@@ -110,7 +110,8 @@ def test_bands_hear_their_own():
         levels = {name: values[column(f"{name}.level")] for name, _, _ in BANDS[1:]}
         assert max(levels, key=levels.__getitem__) == band
         assert levels[band] > 0.9
-        assert values[column(f"{band}.db")] == pytest.approx(-12.0, abs=0.3)
+        # Of 60 Hz a part lies below 20 Hz, as far as a window of 23 ms can tell.
+        assert values[column(f"{band}.db")] == pytest.approx(-12.0, abs=0.6 if band == "bass" else 0.1)
 
 
 def test_dynamics_survive_and_silence_is_not_blown_up():

@@ -179,7 +179,7 @@ def test_presence_takes_three_seconds():
 @pytest.mark.parametrize(
     ("frequency_hz", "band", "off_db", "apart_db"),
     # A window of 21 ms tells low frequencies apart only roughly.
-    [(60.0, "bass", 0.5, 14.0), (500.0, "mid", 0.2, 25.0), (2700.0, "midhigh", 0.2, 25.0), (9000.0, "high", 0.2, 25.0)],
+    [(80.0, "bass", 0.5, 12.0), (500.0, "mid", 0.2, 25.0), (2700.0, "midhigh", 0.2, 25.0), (9000.0, "high", 0.2, 25.0)],
 )
 def test_a_sine_reads_its_decibels_in_its_own_band(rate_hz, frequency_hz, band, off_db, apart_db):
     for db in (-6.0, -40.0):
@@ -336,5 +336,5 @@ def test_noise_is_heard_as_soon_as_the_table_says(name):
     "name", ["harmonic.level", "harmonic.db", "pitch", "pitch.confidence", "pitch.height", "chroma.a"]
 )
 def test_a_tone_is_heard_as_soon_as_the_table_says(name):
-    sound = np.concatenate([signals.tone(330.0, 0.5, "sung", db=-60.0), signals.tone(880.0, 0.8, "sung")])
+    sound = np.concatenate([signals.silence(0.5), signals.tone(880.0, 0.8, "sung")])
     assert 0 < half_way_s(sound, name) <= TABLE[column(name)].latency_s + HOP_S

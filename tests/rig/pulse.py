@@ -1,6 +1,7 @@
 """A sound card made of software: a private PulseAudio with a null sink, which PortAudio sees as the default device.
 
-What is played into the sink is captured from its monitor. The sink can be pulled and plugged in again.
+What is played into the sink is captured from its monitor. The sink can be pulled and plugged in again. A second one, the
+booth, can be plugged in besides: another device, with a rate of its own.
 
 Owns: a pulseaudio process, a temporary folder, and, while the context is open, three variables of this process's
 environment, so that children started meanwhile use the private server.
@@ -22,6 +23,7 @@ _ALSA = """\
 </usr/share/alsa/alsa.conf>
 pcm.!default { type pulse hint { show on description "Private PulseAudio" } }
 ctl.!default { type pulse }
+pcm.booth { type pulse device "booth.monitor" hint { show on description "Booth" } }
 """
 
 
@@ -120,48 +122,65 @@ class PulseServer:
 
     def plug_in(self) -> None:
         """Load the sink, and make it and its monitor the defaults."""
-        self._module = self.pactl(
-            "load-module",
-            "module-null-sink",
-            "sink_name=stage",
-            "format=float32le",
-            f"rate={self.rate_hz}",
-            f"channels={self.channels}",
-        )
+        self._module = self._load("stage", self.rate_hz)
         self.pactl("set-default-sink", "stage")
         self.pactl("set-default-source", "stage.monitor")
+        self._listen("stage", self.rate_hz)
+
+    def plug_in_booth(self, *, rate_hz: int = 48000) -> None:
+        """Load another sink, whose monitor PortAudio sees as the device `booth`."""
+        self._load("booth", rate_hz)
+        self._listen("booth", rate_hz)
+
+    def _load(self, name: str, rate_hz: int) -> str:
+        return self.pactl(
+            "load-module",
+            "module-null-sink",
+            f"sink_name={name}",
+            "format=float32le",
+            f"rate={rate_hz}",
+            f"channels={self.channels}",
+        )
+
+    def _listen(self, name: str, rate_hz: int) -> None:
         # A null sink works in blocks of two seconds until somebody asks for less, and falls back when he leaves; a
         # card does not. This listener stays, and keeps the blocks short.
         listener = subprocess.Popen(
-            ["parec", "--raw", "--latency-msec=5", "--device=stage.monitor"],
+            ["parec", "--raw", "--latency-msec=5", f"--device={name}.monitor"],
             env=self._all_env(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         self._players.append(listener)
         assert listener.stdout is not None
-        listener.stdout.read(8 * self.rate_hz // 10 * self.channels)
+        listener.stdout.read(8 * rate_hz // 10 * self.channels)
         threading.Thread(target=_swallow, args=(listener,), daemon=True).start()
 
     def pull_out(self) -> None:
-        """Unload the sink: the device is gone, and every stream with it."""
+        """Unload the sink: the device is gone, and every stream with it, where there is no booth to move to."""
         self.pactl("unload-module", self._module)
 
-    def play(self, sound: np.ndarray, rate_hz: int, *, wait: bool = False) -> subprocess.Popen[bytes]:
-        """Play `sound` ([n] or [n, channels], +-1) into the sink; returns at once unless `wait`."""
+    def hush(self, name: str, *, is_hushed: bool) -> None:
+        """Have a sink and its monitor send nothing, as a device whose cable is loose; or send again."""
+        self.pactl("suspend-sink", name, "1" if is_hushed else "0")
+
+    def play(
+        self, sound: np.ndarray, rate_hz: int, *, sink: str = "stage", wait: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Play `sound` ([n] or [n, channels], +-1) into a sink; returns at once unless `wait`."""
         assert self._folder is not None
         data = np.ascontiguousarray(sound, np.float32)
         channels = 1 if data.ndim == 1 else data.shape[1]
         path = self._folder / f"play-{len(self._players)}.f32"
         path.write_bytes(data.tobytes())
-        player = self.play_raw(path, rate_hz, channels=channels)
+        player = self.play_raw(path, rate_hz, channels=channels, sink=sink)
         if wait:
             player.wait()
         return player
 
-    def play_raw(self, path: Path, rate_hz: int, *, channels: int) -> subprocess.Popen[bytes]:
-        """Play a file of bare 32 bit floats into the sink; returns at once."""
+    def play_raw(self, path: Path, rate_hz: int, *, channels: int, sink: str = "stage") -> subprocess.Popen[bytes]:
+        """Play a file of bare 32 bit floats into a sink; returns at once."""
         words = ["pacat", "--playback", "--raw", "--format=float32le", f"--rate={rate_hz}", f"--channels={channels}"]
-        player = subprocess.Popen([*words, "--latency-msec=20", str(path)], env=self._all_env())
+        player = subprocess.Popen([*words, f"--device={sink}", "--latency-msec=20", str(path)], env=self._all_env())
         self._players.append(player)
         return player

@@ -40,12 +40,17 @@ def clicks(
     sound = silence(length_s, rate_hz=rate_hz)
     if bed_db is not None:
         sound += noise(length_s, db=bed_db, rate_hz=rate_hz, seed=seed)
-    since_s = np.arange(round(0.005 * rate_hz)) / rate_hz
-    tick = 10 ** (db / 20) * np.exp(-since_s / 0.001) * np.cos(2 * np.pi * 3000.0 * since_s)
+    one = tick(db=db, rate_hz=rate_hz)
     first = np.round((0.5 + every_s * np.arange(count) + rng.uniform(0, 0.02, count)) * rate_hz).astype(int)
     for start in first:
-        sound[start : start + len(tick)] += tick.astype(np.float32)
+        sound[start : start + len(one)] += one
     return sound, first / rate_hz
+
+
+def tick(*, db: float = -12.0, rate_hz: int = 44100) -> F32:
+    """[n], a tick of a millisecond."""
+    since_s = np.arange(round(0.005 * rate_hz)) / rate_hz
+    return (10 ** (db / 20) * np.exp(-since_s / 0.001) * np.cos(2 * np.pi * 3000.0 * since_s)).astype(np.float32)
 
 
 def f_measure(found_s: list[float], truth_s: list[float], *, window_s: float = 0.05) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ from performer.audio.features import column
 from performer.audio.source import decode
 from performer.clock import SteppedClock
 from performer.control.hands import Hands
-from performer.flow import Image, LatentFrame, Tick
+from performer.flow import AudioFeatures, Image, LatentFrame, Tick
 from performer.generators import checkpoint as species
 from performer.generators.checkpoint import Checkpoint
 from performer.generators.embryo import checkpoint_of as made_of
@@ -80,6 +80,33 @@ def test_taps_set_the_tempo_that_everything_reads(show, osc):
     play_until(show, lambda: show.params.values[row] != 120)
     assert 120 < show.params.values[row] < 200
     assert show._transport.bpm == pytest.approx(float(show.params.values[row]), abs=0.01)
+
+
+def test_the_ear_leads_the_tempo_until_a_hand_takes_it(show, osc, monkeypatch):
+    bpm, ear = show.table.row("transport.bpm"), show.table.row("transport.ear")
+    real = show.ears.latest
+
+    def sure() -> AudioFeatures:
+        heard = real()
+        return replace(heard, bpm=128.0, beat=heard.centre_s * 128.0 / 60.0, confidence=0.9)
+
+    monkeypatch.setattr(show.ears, "latest", sure)
+    play_until(show, lambda: show.params.values[bpm] == 128.0)
+    play_until(show, lambda: abs(off_beat(show, 128.0)) < 0.02)
+    osc.send_message("/perf/transport/bpm", 90.0)
+    play_until(show, lambda: show.params.values[ear] == 0.0 and show.params.values[bpm] == 90.0)
+    until_s = show.clock.now_s() + 0.5
+    play_until(show, lambda: show.clock.now_s() > until_s)
+    assert show.params.values[bpm] == 90.0
+    assert show._transport.bpm == 90.0
+    osc.send_message("/perf/transport/ear", 1)
+    play_until(show, lambda: show.params.values[bpm] == 128.0)
+
+
+def off_beat(show: Show, bpm: float) -> float:
+    """Beats between the show's line and music whose beat zero is show time zero."""
+    now_s = show.clock.now_s()
+    return (show._transport.line.at(now_s) - now_s * bpm / 60.0 + 0.5) % 1.0 - 0.5
 
 
 def test_the_show_goes_on_while_the_ears_are_killed(show):

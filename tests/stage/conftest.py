@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from performer.flow import Frame, Image, Params, Tick, frozen_array
+from performer.flow import AudioFeatures, Frame, Image, Params, Tick, frozen_array
 from performer.params import ParamTable, base_params
 from performer.stage.compositor import DEFAULT_EFFECTS, Stage, effect_params, stage_params
 from performer.stage.hud import HudState
@@ -66,11 +66,12 @@ class Rig:
         over: np.ndarray | None = None,
         over_serial: int | None = None,
         part: float = 0.0,
+        sound: AudioFeatures | None = None,
     ) -> Frame:
         tick = Tick(self.frame, self.frame / FPS, 1 / FPS, 0.0, self.frame / FPS)
         params = Params(frozen_array(self.values.copy()))
         images = self._image(pixels, serial), self._image(over, over_serial)
-        frame = self.stage.show(images[0], params, tick, hud=hud, over=images[1], part=part)
+        frame = self.stage.show(images[0], params, tick, hud=hud, over=images[1], part=part, sound=sound)
         self.frame += 1
         return frame
 
