@@ -26,7 +26,7 @@ FRAME_HOPS = 2
 LAG_FRAMES = 2  # hits are known so long after they sounded: the model stands so far in the past
 
 KINDS = (AudioEventKind.ONSET, AudioEventKind.KICK, AudioEventKind.SNARE, AudioEventKind.HAT)
-WEIGHTS = np.array([0.75, 1.0, 0.9, 0.7])
+WEIGHTS = np.array([0.46, 1.0, 1.45, 0.7])
 # How likely each is in each sixteenth of a bar of popular music, by how many hits there are in a beat: half of one, one, two
 # and four. A tempo is judged by the pattern that so many hits would make in it, so that more hits do not mean a faster one.
 _KICK = (0.9, 0.04, 0.2, 0.08, 0.35, 0.04, 0.3, 0.08, 0.65, 0.04, 0.3, 0.08, 0.35, 0.04, 0.25, 0.1)
@@ -48,15 +48,15 @@ PATTERNS = (
     ),
 )
 FINER = 2  # steps from one of these patterns to the next
-DENSITY_S = 4.0  # over which hits are counted
+DENSITY_S = 4.5  # over which hits are counted
 TRIPLETS = ((0.08, 0.2), (0.03, 0.1), (0.03, 0.06), (0.06, 0.2))  # at one and two thirds of a beat: swing
 SWUNG = (0.1, 0.15, 1.0, 1.0)  # how much of that there is, by pattern
-ACCENT = 1.7  # loud hits count for more: a groove's soft notes lie between its beats
-SPREAD_S = 0.018  # standard deviation of a hit about its place: hands are as uneven in slow music as in fast
-ANYWHERE = 0.08  # the part of a template that is spread evenly
-USUAL_BPM, USUAL_SPREAD = 100.0, 0.27  # the tempo of music, and the standard deviation of its logarithm
-TEMPO_CHANGE = 140.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
-TEMPO_LEAP = 2e-4  # probability of any other tempo at a beat
+ACCENT = 1.6  # loud hits count for more: a groove's soft notes lie between its beats
+SPREAD_S = 0.019  # standard deviation of a hit about its place: hands are as uneven in slow music as in fast
+ANYWHERE = 0.07  # the part of a template that is spread evenly
+USUAL_BPM, USUAL_SPREAD = 105.0, 0.3  # the tempo of music, and the standard deviation of its logarithm
+TEMPO_CHANGE = 120.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
+TEMPO_LEAP = 3e-4  # probability of any other tempo at a beat
 
 NEAR_TEMPO, NEAR_BEAT = 0.06, 0.12  # what counts as the same tempo and the same place
 PULL_S, PULL_RATE_S = 0.35, 0.8  # time constants with which the line follows the model

@@ -272,7 +272,7 @@ def test_after_an_hour_of_silence_it_locks_again():
     track = Track(*told(tracker, rows(beats_s), 3610.0, 3624.0, hop_s=hop_s), beats_s)
     late = track.between(3611.0 + LOCK_S, 3623.0)
     assert (track.level()[late] > 0).all()
-    assert track.off_s()[late].max() < 2 * hop_s
+    assert track.off_s()[late].max() < 3 * hop_s  # a frame of the model is two hops
 
 
 def test_the_same_hits_are_the_same_beat():
