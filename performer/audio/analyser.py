@@ -16,7 +16,7 @@ import numpy as np
 
 from performer.audio.beat import BeatTracker
 from performer.audio.features import BANDS, PARTS, TIME_WRAP_S, table_with
-from performer.audio.front import NARROW_EDGES_HZ, WIDE_FIRST, Front, band_matrix
+from performer.audio.front import NARROW_EDGES_HZ, WIDE_FIRST, Front, band_matrix, lopsided_window
 from performer.audio.hits import FLOOR_DB, Hits, rise_sample
 from performer.audio.levels import ADAPT_S, Levels, Loudness, k_weights
 from performer.audio.source import DEFAULT_VOICES, BandSpec, VoiceSpec
@@ -38,6 +38,10 @@ SPECTRUM_LOW_DB = -80.0
 LEARN_S = 10.0  # how long `learn` listens where there is no beat to count bars by
 LEARN_BEATS = 16
 LEAST_STRENGTH = 0.05
+TOLD_AFTER_HOPS, LEAST_SEEN = (
+    0.4,
+    0.01,
+)  # a hit is told when so much of it has been seen; and part of the window's energy
 CHUNK_S = 2.0  # of a whole piece that is analysed at once
 
 
@@ -93,6 +97,8 @@ class Analyser:
     ) -> None:
         self.rate_hz = float(rate_hz)
         self.table = table_with(bands)
+        self._lows = np.array([feature.low for feature in self.table], np.float32)
+        self._highs = np.array([feature.high for feature in self.table], np.float32)
         self._count = count = len(voices)
         self.front = Front(rate_hz=rate_hz, channels=channels, voices=voices)
         self.hop, self.window = self.front.hop, self.front.window
@@ -137,6 +143,9 @@ class Analyser:
         self._hops = 0
         self._tuning = tuning or Tuning()
         self._learn_until_s = math.inf
+        self._waiting = np.zeros((count, self.hits.kinds), bool)  # hits of which too little has been seen to be told
+        energy = np.square(lopsided_window(self.window)[0].astype(np.float64))
+        self._seen_part = np.maximum(np.cumsum(energy[::-1])[::-1] / energy.sum(), LEAST_SEEN)
         self._gain, self._gate_db, self._delay_s, self._sensitivity = self._per_voice(self._tuning)
         self._anchor_sample = 0  # sample number and show time through which times are counted
         self._anchor_s: float | None = None
@@ -233,6 +242,7 @@ class Analyser:
         )
         self._hops += 1
         now_s = self._show_s(end_sample - 1)
+        fires |= self._waiting
         events = self._struck(fires, end_sample) if fires.any() else []
         if self.beat_voice is not None:
             self._follow_beat(events, now_s)
@@ -245,6 +255,7 @@ class Analyser:
         values = np.empty((self._count, len(self.table)), np.float32)
         for index, feature in enumerate(self.table):
             values[:, index] = feature.read(self)
+        np.clip(values, self._lows, self._highs, out=values)
         spectrum = np.log10(np.maximum(self.front.power[:, :SHAPE_SAMPLES], np.float32(1e-8)))
         spectrum *= np.float32(-10.0 / SPECTRUM_LOW_DB)
         spectrum += np.float32(1.0)
@@ -270,17 +281,28 @@ class Analyser:
         front = self.front
         for voice in np.flatnonzero(fires.any(axis=1)):
             start = rise_sample(front.short[voice], max(self.hop // 32, 1))
-            since = self.window - (self.window - self.hop if start is None else start)
-            at_s = self._show_s(end_sample - since) - float(self._delay_s[voice])
+            start = self.window - self.hop if start is None else start
+            # Of a sound that began just now too little has been seen to tell how strong it is: it waits for a hop.
+            if self.window - start < TOLD_AFTER_HOPS * self.hop and not self._waiting[voice].any():
+                self._waiting[voice] = fires[voice]
+                continue
+            self._waiting[voice] = False
+            at_s = self._show_s(end_sample - self.window + start) - float(self._delay_s[voice])
+            unseen_db = -10.0 * math.log10(self._seen_part[start])
             for kind in np.flatnonzero(fires[voice]):
-                strength = self._strength(int(voice), int(kind))
+                strength = self._strength(int(voice), int(kind), unseen_db)
                 self.hits.strike(int(voice), int(kind), strength)
                 events.append(AudioEvent(int(voice), int(kind), at_s, strength))
         return events
 
-    def _strength(self, voice: int, kind: int) -> float:
-        """0.05..1: how loud the detector's band is beside its recent loudest, squared; 6 dB less is 0.7, 12 dB 0.45."""
-        loud = float(self.levels.relative[voice, self._kind_rows[kind]])
+    def _strength(self, voice: int, kind: int, unseen_db: float) -> float:
+        """0.05..1: how loud the detector's band is beside its recent loudest, squared; 6 dB less is 0.7, 12 dB 0.45.
+
+        unseen_db: what the part of the window before the hit takes from its level.
+        """
+        loud = self.levels.relative_of(
+            self.levels.db[voice, self._kind_rows[kind]] + unseen_db, voice, self._kind_rows[kind]
+        )
         return max(loud * loud, LEAST_STRENGTH)
 
     def _follow_beat(self, events: Sequence[AudioEvent], now_s: float) -> None:

@@ -33,10 +33,10 @@ _KICK = (0.9, 0.04, 0.2, 0.08, 0.35, 0.04, 0.3, 0.08, 0.65, 0.04, 0.3, 0.08, 0.3
 _SNARE = (0.06, 0.04, 0.06, 0.06, 0.9, 0.05, 0.06, 0.08, 0.08, 0.08, 0.08, 0.06, 0.9, 0.05, 0.08, 0.1)
 PATTERNS = (
     (
-        (0.9, 0.01, 0.03, 0.01, 0.15, 0.01, 0.03, 0.01) * 2,
+        (0.9, 0.01, 0.03, 0.01, 0.3, 0.01, 0.03, 0.01) * 2,
         _KICK,
         _SNARE,
-        (0.8, 0.01, 0.03, 0.01, 0.15, 0.01, 0.03, 0.01) * 2,
+        (0.8, 0.01, 0.03, 0.01, 0.3, 0.01, 0.03, 0.01) * 2,
     ),
     ((0.95, 0.02, 0.08, 0.03) * 4, _KICK, _SNARE, (0.9, 0.02, 0.08, 0.03) * 4),
     ((0.95, 0.15, 0.6, 0.18) * 4, _KICK, _SNARE, (0.7, 0.08, 0.55, 0.08) * 4),
@@ -54,18 +54,20 @@ SWUNG = (0.1, 0.15, 1.0, 1.0)  # how much of that there is, by pattern
 ACCENT = 1.6  # loud hits count for more: a groove's soft notes lie between its beats
 SPREAD_S = 0.019  # standard deviation of a hit about its place: hands are as uneven in slow music as in fast
 ANYWHERE = 0.07  # the part of a template that is spread evenly
-USUAL_BPM, USUAL_SPREAD = 105.0, 0.3  # the tempo of music, and the standard deviation of its logarithm
+USUAL_BPM, USUAL_SPREAD = 100.0, 0.27  # the tempo of music, and the standard deviation of its logarithm
 TEMPO_CHANGE = 120.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
 TEMPO_LEAP = 3e-4  # probability of any other tempo at a beat
 
 NEAR_TEMPO, NEAR_BEAT = 0.06, 0.12  # what counts as the same tempo and the same place
 PULL_S, PULL_RATE_S = 0.35, 0.8  # time constants with which the line follows the model
-AGREES_BEATS, DISAGREES_S = 0.12, 0.2  # farther off than this, for so long, and the line leaps
+AGREES_BEATS, DISAGREES_S = 0.12, 0.2  # farther off than this, for so long, and the line leaps ...
+LEAP_KEEPS = 2.0  # ... where another place is so much likelier than its own
 GAIN_HITS = 12  # hits over which it is judged how well they were foretold
 # Between these the confidence rises from none to full: how well hits are foretold, in nats a hit (what is played at random
 # reads -0.2 to -0.4), and how much of the belief lies about one place and tempo (at random 0.1 to 0.45).
 GAIN_NONE, GAIN_FULL = -0.22, 0.13
 MASS_NONE, MASS_FULL = 0.4, 0.9
+MASS_BEGIN = 0.2  # before that no tempo is told at all
 QUIET_AFTER_S, FORGOTTEN_S = 2.0, 6.0  # without hits the confidence falls
 DOWNBEAT_KEEPS = 1.3  # another downbeat must be so much likelier
 
@@ -148,12 +150,18 @@ class BeatTracker:
         place = (self._place - since / interval) % 1.0
         away = np.minimum(place, 1.0 - place)
         log_likely = -0.5 * (away / 0.08) ** 2
+        believed = self._belief
         if bpm > 0:
-            log_likely -= 0.5 * (np.log(interval * self._frame_s * bpm / 60.0) / 0.05) ** 2
-        self._belief = self._belief * np.exp(np.maximum(log_likely, -30.0)).astype(np.float32)
+            log_likely -= 0.5 * (np.log(interval * self._frame_s * bpm / 60.0) / 0.02) ** 2
+            believed = self._usual  # what was heard before does not count against a hand
+        self._belief = believed * np.exp(np.maximum(log_likely, -30.0)).astype(np.float32)
         self._belief += np.float32(1e-20) * self._usual
         self._belief /= self._belief.sum()
-        self._off_s = DISAGREES_S  # the line follows at once
+        self._line_beat = float(round(self.beat_at(at_s)))  # the line follows at once
+        self._line_s = at_s
+        self._off_s = 0.0
+        if bpm > 0:
+            self._rate_hz = bpm / 60.0
 
     def _see(self, seen: np.ndarray) -> None:
         """Move the belief on by a frame, in which the hits `seen` sounded."""
@@ -200,21 +208,24 @@ class BeatTracker:
         foretold = (self._gain - GAIN_NONE) / (GAIN_FULL - GAIN_NONE)
         settled = (mass - MASS_NONE) / (MASS_FULL - MASS_NONE)
         self.confidence = min(max(foretold, 0.0), 1.0) * min(max(settled, 0.0), 1.0) * heard
-        if self._rate_hz == 0.0:
-            if mass < MASS_NONE:
+        if self._rate_hz == 0.0:  # the first tempo
+            if mass < MASS_BEGIN:
                 return
             self._line_s, self._line_beat, self._rate_hz = at_s, place % 1.0, rate_hz
             self._off_s = 0.0
         beat = self.beat_at(at_s)
         off = (place - beat + 0.5) % 1.0 - 0.5
         same_tempo = abs(rate_hz / self._rate_hz - 1.0) < NEAR_TEMPO
-        if abs(off) < AGREES_BEATS and same_tempo:
+        agrees = abs(off) < AGREES_BEATS and same_tempo
+        self._line_beat = beat
+        if agrees:
             self._off_s = 0.0
             self._line_beat = beat + off * (1.0 - math.exp(-self._frame_s / PULL_S))
             self._rate_hz += (rate_hz - self._rate_hz) * (1.0 - math.exp(-self._frame_s / PULL_RATE_S))
+        elif mass < LEAP_KEEPS * self._about(beat, self._rate_hz)[0]:
+            self._off_s = 0.0  # as likely as where the line is: two ways of counting the same pulse
         else:
             self._off_s += self._frame_s
-            self._line_beat = beat
             if self._off_s >= DISAGREES_S:
                 self._off_s = 0.0
                 self._line_beat = beat + off
@@ -233,22 +244,27 @@ class BeatTracker:
 
     def _likeliest(self) -> tuple[float, float, float, np.ndarray]:
         """(place in beats, beats a second, probability of about that, [4] of each beat of the bar)."""
-        belief = self._belief
-        best = int(belief.argmax())
-        interval, place = self._intervals[self._tempo[best]], self._place[best]
-        low = int(np.searchsorted(self._intervals, interval * (1 - NEAR_TEMPO)))
-        high = int(np.searchsorted(self._intervals, interval * (1 + NEAR_TEMPO), side="right"))
-        span = slice(self._starts[low], self._ends[high - 1])
-        some, places = belief[span], self._place[span]
-        away = (places - place + 0.5) % 1.0 - 0.5
-        near = np.abs(away) < NEAR_BEAT
+        best = int(self._belief.argmax())
+        place = float(self._place[best])
+        mass, span, near, away = self._about(place, 1.0 / (self._intervals[self._tempo[best]] * self._frame_s))
+        some, places = self._belief[span], self._place[span]
         weights = some * near
-        mass = float(weights.sum())
         mean = float(place + (weights * away).sum() / mass)
         frames = float((weights * self._intervals[self._tempo[span]]).sum() / mass)
         beat_of = (places[near] - away[near] - place + round(mean) + 0.5).astype(int) % BEATS
         bar = np.bincount(beat_of, weights=some[near], minlength=BEATS)
         return mean, 1.0 / (frames * self._frame_s), mass, bar / mass
+
+    def _about(self, place: float, rate_hz: float) -> tuple[float, slice, np.ndarray, np.ndarray]:
+        """(probability of about this place in a beat and tempo; the states of such tempi; which are near; beats away)."""
+        interval = 1.0 / (rate_hz * self._frame_s)
+        low = int(np.searchsorted(self._intervals, interval * (1 - NEAR_TEMPO)))
+        high = max(int(np.searchsorted(self._intervals, interval * (1 + NEAR_TEMPO), side="right")), low + 1)
+        low = min(low, len(self._intervals) - 1)
+        span = slice(self._starts[low], self._ends[min(high, len(self._intervals)) - 1])
+        away = (self._place[span] - place + 0.5) % 1.0 - 0.5
+        near = np.abs(away) < NEAR_BEAT
+        return float((self._belief[span] * near).sum()), span, near, away
 
 
 def _changes(intervals: np.ndarray) -> np.ndarray:

@@ -47,8 +47,10 @@ class Feature:
 
 
 def _level_features(row: int, name: str, where: str) -> tuple[Feature, ...]:
+    slower_s = 0.09 if name == "harmonic" else 0.0  # it is known only when it has lasted
+
     def of(suffix: str, unit: str, low: float, high: float, latency_s: float, text: str, read, rest=0.0) -> Feature:
-        return Feature(f"{name}.{suffix}", unit, low, high, latency_s, text, read, rest)
+        return Feature(f"{name}.{suffix}", unit, low, high, latency_s + slower_s, text, read, rest)
 
     return (
         of("level", "", 0.0, 1.0, 0.012, f"{where}, relative to the recent loudest", lambda a: a.levels.level[:, row]),
@@ -122,7 +124,7 @@ TABLE: tuple[Feature, ...] = (
         "peak",
         "db",
         LEAST_DB,
-        0.0,
+        20.0,
         0.003,
         "highest sample, falling 20 dB a second",
         lambda a: a.loudness.peak_db,
@@ -142,18 +144,18 @@ TABLE: tuple[Feature, ...] = (
         "centroid",
         "hz",
         0.0,
-        10000.0,
+        16000.0,
         0.024,
         "where the middle of the spectrum lies: how bright it is",
         lambda a: a.tone.centroid_hz,
     ),
     Feature("flatness", "", 0.0, 1.0, 0.024, "0 a tone, 1 noise", lambda a: a.tone.flatness),
-    Feature("flux", "db", 0.0, 20.0, 0.006, "how far the spectrum rose in a hop, on average", lambda a: a.tone.flux_db),
+    Feature("flux", "db", 0.0, 40.0, 0.006, "how far the spectrum rose in a hop, on average", lambda a: a.tone.flux_db),
     Feature(
         "contrast",
         "db",
         0.0,
-        40.0,
+        60.0,
         0.024,
         "how far tones stand out of what is between them",
         lambda a: a.tone.contrast_db,

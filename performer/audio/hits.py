@@ -34,7 +34,7 @@ STATISTICS_S = 1.0
 NORMAL_S = 1.0  # the network sees each narrow band beside its mean over this time constant
 DEVIATIONS = np.array([3.0, 4.0, 2.5, 2.5, 2.5])  # of a band's rise that a hit stands out by, and the floor in dB
 FLOOR_RISE_DB = np.array([2.2, 4.0, 3.0, 2.8, 2.8])
-USER_DEVIATIONS, USER_FLOOR_RISE_DB = 3.0, 3.0
+USER_DEVIATIONS, USER_FLOOR_RISE_DB = 4.0, 4.0
 BAND_FLOOR_DB, WHOLE_FLOOR_DB = (
     -72.0,
     -62.0,
@@ -42,7 +42,8 @@ BAND_FLOOR_DB, WHOLE_FLOOR_DB = (
 HIT_DECAY_S = 0.06  # time constant: a hit is below a tenth after 140 ms
 OPENING_HOPS = 6  # the opening of a stream is no hit
 LEARN_BINS = 96
-LEARN_LOW, LEARN_HIGH = 0.02, 50.0  # of a score beside its threshold
+LEARN_LOW, LEARN_HIGH = 0.7, 50.0  # of a score beside its threshold: what is lower is noise
+LEARN_PEAKS = 4  # there are at least so many on each side of a learnt threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,21 +243,21 @@ class Hits:
 def _between_peaks(counts: np.ndarray, places: np.ndarray) -> float:
     """The height that best parts the peaks in two (Otsu 1979, on their logarithms), within a quarter and four times 1.
 
-    1 where there are fewer than eight peaks or the two groups lie close.
+    1 where there are too few peaks, or the two groups lie close.
     """
     total = counts.sum()
-    if total < 8:
-        return 1.0
     heights = np.log(places)
     low = np.cumsum(counts)[:-1]
     high = total - low
     sums = np.cumsum(counts * heights)
     with np.errstate(invalid="ignore", divide="ignore"):
         means_low, means_high = sums[:-1] / low, (sums[-1] - sums[:-1]) / high
-        between = np.where((low > 0) & (high > 0), low * high * (means_high - means_low) ** 2, 0.0)
+        between = np.where(
+            (low >= LEARN_PEAKS) & (high >= LEARN_PEAKS), low * high * (means_high - means_low) ** 2, 0.0
+        )
     best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
     at = int(best[len(best) // 2])
-    if low[at] == 0 or high[at] == 0 or means_high[at] - means_low[at] < math.log(2.0):
+    if between[at] == 0.0 or means_high[at] - means_low[at] < math.log(2.0):
         return 1.0
     return float(np.clip(np.exp(0.5 * (means_low[at] + means_high[at])), 0.25, 4.0))
 

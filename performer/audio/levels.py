@@ -70,7 +70,6 @@ class Levels:
         self._steps = LevelSteps.of(hop_s)
         self.db = np.full(shape, LEAST_DB)
         self.level = np.zeros(shape)
-        self.relative = np.zeros(shape)  # as level, not smoothed
         self.presence = np.zeros(shape)
         self.reference_db = np.broadcast_to(self._least_db, shape).copy()
         if reference_db is not None:
@@ -80,6 +79,12 @@ class Levels:
     def forget(self) -> None:
         """Begin anew with what is loud."""
         self.reference_db[:] = self._least_db
+
+    def relative_of(self, db: float, voice: int, band: int) -> float:
+        """0..1, where `db` lies beside the recent loudest of a band."""
+        reference_db = float(self.reference_db[voice, band])
+        low_db = max(reference_db - RANGE_DB, float(self._floor_db[band]))
+        return min(max((db - low_db) / (reference_db - low_db), 0.0), 1.0)
 
     def step(self, power: np.ndarray, *, adapt_s: float, is_frozen: bool) -> None:
         """One hop of [voices, bands] power."""
@@ -92,8 +97,7 @@ class Levels:
             np.maximum(reference_db + climb - 10.0 * self._hop_s / adapt_s, self._least_db, out=reference_db)
         low_db = np.maximum(reference_db - RANGE_DB, self._floor_db)
         relative = (self.db - low_db) / (reference_db - low_db)
-        self.relative = np.minimum(np.maximum(relative, 0.0), 1.0)
-        change = self.relative - self.level
+        change = np.minimum(np.maximum(relative, 0.0), 1.0) - self.level
         self.level += np.where(change > 0, steps.attack, steps.release) * change
         self.presence += steps.slow * (self.level - self.presence)
         # Whole nanoseconds in 64 bits: sums are exact, and 292 years long.

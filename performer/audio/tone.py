@@ -204,7 +204,7 @@ def chroma_matrix(rate_hz: float, window: int) -> F32:
     return matrix.astype(np.float32)
 
 
-def _contrast_bands(frequencies_hz: F64) -> list[tuple[int, int, int]]:
+def _contrast_bands(frequencies_hz: np.ndarray) -> list[tuple[int, int, int]]:
     """(first bin, bin after the last, bins in a quantile) of each octave band, as librosa.feature.spectral_contrast.
 
     frequencies_hz: of the bins.

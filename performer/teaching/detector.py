@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from performer.audio.front import NARROW_EDGES_HZ, SHORT_HOPS, band_matrix, hop_samples, lopsided_window
@@ -48,6 +48,20 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [pieces, hops, 3 bands] -> [pieces, hops, 4], logits
         state, _ = self.recurrent(x)
         return self.output(torch.cat([state, x], dim=-1))
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        parts = {name: torch.from_numpy(array) for name, array in load_file(path).items()}
+        self.load_state_dict(
+            {
+                "recurrent.weight_ih_l0": parts["inputs"].T,
+                "recurrent.bias_ih_l0": parts["inputs_bias"],
+                "recurrent.weight_hh_l0": parts["state"].T,
+                "recurrent.bias_hh_l0": parts["state_bias"],
+                "output.weight": parts["output"].T,
+                "output.bias": parts["output_bias"],
+            }
+        )
 
     def save(self, path: Path) -> None:
         """Write it as the detector reads it."""
@@ -118,8 +132,8 @@ def labels(made: Piece, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return wanted, weight
 
 
-def teach(samples: Path, *, pieces: int, minutes: float, out: Path, first: int = 0) -> None:
-    """Make so many pieces, train for so long, and write the network to `out`."""
+def teach(samples: Path, *, pieces: int, minutes: float, out: Path, first: int = 0, source: Path | None = None) -> None:
+    """Make so many pieces, train for so long, from `source` on or from nothing, and write the network to `out`."""
     kit = Kit(samples)
     made = []
     for number in range(first, first + pieces):
@@ -131,6 +145,8 @@ def teach(samples: Path, *, pieces: int, minutes: float, out: Path, first: int =
     x, wanted, weight = (torch.from_numpy(np.stack(parts)) for parts in zip(*made, strict=True))
     torch.manual_seed(0)
     net = Network(x.shape[2] // 3)
+    if source is not None:
+        net.load(source)
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)
     rng = np.random.default_rng(0)
     began_s, step, mean = time.monotonic(), 0, 0.0
@@ -163,9 +179,10 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=2200, help="of 20 s each")
     parser.add_argument("--minutes", type=float, default=45.0, help="to train for")
     parser.add_argument("--first", type=int, default=0, help="number of the first piece")
+    parser.add_argument("--from", dest="source", type=Path, default=None, help="a network to go on from")
     parser.add_argument("--out", type=Path, default=NETWORK)
     args = parser.parse_args()
-    teach(args.samples, pieces=args.pieces, minutes=args.minutes, out=args.out, first=args.first)
+    teach(args.samples, pieces=args.pieces, minutes=args.minutes, out=args.out, first=args.first, source=args.source)
 
 
 if __name__ == "__main__":

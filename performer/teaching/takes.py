@@ -107,6 +107,15 @@ def drums(kit: Kit, rng: np.random.Generator, count: int, beat_s: float) -> tupl
     snares[[4, 12]] = 0.97
     hats = np.where(np.arange(16) % rng.choice([1, 2, 2, 2, 4]) == 0, 0.95, rng.choice([0.0, 0.1, 0.3]))
     rest = rng.choice([0.0, 0.02, 0.06], 16)
+    # Drums that always sound together could not be told apart: some drummers play one alone, some no hat on a drum.
+    habit = rng.random()
+    if habit < 0.2:
+        alone = rng.integers(3)
+        kicks, snares, hats = (each * (index == alone) for index, each in enumerate((kicks, snares, hats)))
+        if alone == 1:
+            snares = np.maximum(snares, rng.choice([0.1, 0.3, 0.6]))
+    elif habit < 0.45:
+        hats = np.where((kicks > 0.3) | (snares > 0.3), 0.0, hats)
     swing, uneven_s = rng.choice([0.0, 0.0, 0.0, 0.1, 0.2, 0.33]), rng.uniform(0.0, 0.012)
 
     sound, hits = np.zeros(count + 6 * RATE_HZ, np.float32), []

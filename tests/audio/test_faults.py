@@ -96,7 +96,7 @@ def whole():
     return setting, bits(hear([AudioBlock(STREAM, 0, 0.0)], **setting))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=12))
 def test_all_that_is_told_is_the_same_in_blocks_of_any_size(whole, sizes):
     setting, expected = whole
@@ -155,7 +155,7 @@ def ruined(draw, length=int(1.2 * RATE_HZ)):
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-@settings(max_examples=20, deadline=None, phases=QUICK)
+@settings(max_examples=12, deadline=None, phases=QUICK)
 @given(sound=ruined())
 def test_whatever_comes_all_is_finite_and_in_range(sound):
     assert_sound(hear([AudioBlock(sound[:, None], 0, 0.0)], bands=BANDS), bands=BANDS)

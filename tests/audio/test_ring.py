@@ -1,5 +1,8 @@
 """The ring: order, wrap, overrun, flags."""
 
+import sys
+import tracemalloc
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,3 +63,28 @@ def test_what_is_not_yet_heard_stays():
     assert len(ring.read(up_to_s=0.25).samples) == 300
     assert ring.read(up_to_s=0.25) is None
     assert ring.read(up_to_s=0.35).first_sample == 300
+
+
+def test_the_callback_allocates_nothing_that_stays():
+    ring = CaptureRing(channels=2, capacity_samples=48000)
+    block = np.full((256, 2), 0.5, np.float32)
+
+    def write(count):
+        for turn in range(count):
+            ring.write(block, turn * 0.005, turn & 1)
+
+    write(2000)  # around its end once and more
+    tracemalloc.start()
+    try:
+        write(100)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        blocks = sys.getallocatedblocks()
+        write(20_000)
+        grown = sys.getallocatedblocks() - blocks
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert abs(grown) < 20  # counters that became larger numbers
+    assert after - before < 1000
+    assert peak - before < 2000  # less than a block, 2048 bytes
