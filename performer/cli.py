@@ -456,7 +456,7 @@ class Listen:
             return
         for option in (option for option, is_given in live.items() if is_given):
             raise Refused(f"{option}: belongs to a device, and {self.file} is a file; leave one of them out")
-        from performer.listening import ListenOptions, listen
+        from performer.listening.track import ListenOptions, listen
 
         _within("--from", self.begin, 0, float("inf"), "seconds")
         _within("--to", self.end, 0.001, float("inf"), "seconds")
@@ -472,7 +472,7 @@ class Listen:
 
     def _run_live(self) -> None:
         try:
-            from performer.listening_live import LiveOptions, listen_live
+            from performer.listening.live import LiveOptions, listen_live
         except KeyboardInterrupt:  # loading takes as long as a change of mind
             return
         _within("--seconds", self.seconds, 0.1, float("inf"), "seconds")

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from rich.console import Console
 
-from performer import listening, setlist
-from performer import listening_picture as picture
+from performer import setlist
 from performer.audio import prepared as tracks
 from performer.audio.agreement import Agreement, Live, match
 from performer.audio.analyser import Analysis
@@ -22,7 +21,9 @@ from performer.audio.form import Drop, Section
 from performer.audio.prepared import Prepared
 from performer.audio.source import Sound
 from performer.flow import AudioEvent, AudioEventKind
-from performer.listening import ListenOptions
+from performer.listening import picture
+from performer.listening import track as listening
+from performer.listening.track import ListenOptions
 from performer.refusal import Refused
 from tests.rig import signals
 
@@ -94,6 +95,7 @@ def test_beats_count_from_where_there_is_a_tempo():
     assert not len(Live.of(heard(bpm=0.0)).beats_s)
 
 
+@settings(deadline=None)
 @given(found_s=TIMES_S, true_s=TIMES_S)
 def test_as_many_pairs_as_can_be(found_s, true_s):
     from scipy.sparse import csr_array

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from performer import listening_clicks as clicking
 from performer.audio.analyser import Analyser, Tuning
 from performer.audio.ears import EarsStatus
 from performer.audio.features import TABLE, column
 from performer.audio.source import BandSpec, VoiceSpec, restart_portaudio
 from performer.cli import Listen
 from performer.flow import AudioBlock, AudioEvent, AudioEventKind, AudioFeatures, frozen_array
-from performer.listening_live import LiveOptions, listen_live
-from performer.listening_screen import (
+from performer.listening import clicks as clicking
+from performer.listening.live import LiveOptions, listen_live
+from performer.listening.screen import (
     ASCII,
     UNICODE,
     BandView,
@@ -38,7 +38,7 @@ from performer.listening_screen import (
     note,
     told,
 )
-from performer.listening_tally import Tally
+from performer.listening.tally import Tally
 from performer.refusal import Refused
 from tests.rig import pulse, signals
 

@@ -246,7 +246,7 @@ class BeatTracker:
         """(place in beats, beats a second, probability of about that, [4] of each beat of the bar)."""
         best = int(self._belief.argmax())
         place = float(self._place[best])
-        mass, span, near, away = self._about(place, 1.0 / (self._intervals[self._tempo[best]] * self._frame_s))
+        mass, span, near, away = self._about(place, 1.0 / (float(self._intervals[self._tempo[best]]) * self._frame_s))
         some, places = self._belief[span], self._place[span]
         weights = some * near
         mean = float(place + (weights * away).sum() / mass)

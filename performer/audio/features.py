@@ -9,7 +9,7 @@ Thread: any; values only.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,7 +49,16 @@ class Feature:
 def _level_features(row: int, name: str, where: str) -> tuple[Feature, ...]:
     slower_s = 0.09 if name == "harmonic" else 0.0  # it is known only when it has lasted
 
-    def of(suffix: str, unit: str, low: float, high: float, latency_s: float, text: str, read, rest=0.0) -> Feature:
+    def of(
+        suffix: str,
+        unit: str,
+        low: float,
+        high: float,
+        latency_s: float,
+        text: str,
+        read: Any,
+        rest: float | None = 0.0,
+    ) -> Feature:
         return Feature(f"{name}.{suffix}", unit, low, high, latency_s + slower_s, text, read, rest)
 
     return (

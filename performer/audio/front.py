@@ -10,6 +10,7 @@ Thread: one. No clock, no I/O.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class Front:
         self._shape, scale = lopsided_window(self.window)
         self._scale = np.float32(scale)
         self._windowed = np.zeros((count, self.window), np.float32)
-        self._spectrum = np.zeros((count, self.window // 2 + 1), np.complex64)
+        self._spectrum: Any = np.zeros((count, self.window // 2 + 1), np.complex64)
         self._squares = np.zeros((count, self.hop), np.float32)
         self._is_open = np.zeros(count, bool)  # the gate
         self._gate = np.ones(count)  # what the gate lets through

@@ -113,11 +113,11 @@ class Hits:
     Rows are `flow.AudioEventKind` followed by the user's bands in their order.
     """
 
-    def __init__(self, *, voices: int, narrow: int, user_bins: Sequence[Sequence[int]], hop_s: float) -> None:
+    def __init__(self, *, voices: int, narrow: int, user_bins: Sequence[np.ndarray], hop_s: float) -> None:
         self._hop_s = hop_s
         self._firsts = np.array(WIDE_FIRST)
         self._counts = np.diff([*WIDE_FIRST, narrow]).astype(np.float64)
-        self._user = [np.asarray(rows) for rows in user_bins]  # the narrow bands that make up each of the user's
+        self._user = list(user_bins)  # the narrow bands that make up each of the user's
         users = len(self._user)
         self._deviations = np.concatenate([DEVIATIONS, np.full(users, USER_DEVIATIONS)])
         self._floors = np.concatenate([FLOOR_RISE_DB, np.full(users, USER_FLOOR_RISE_DB)])

@@ -134,7 +134,7 @@ class Loudness:
         self.silence = (self._quiet_s >= SILENT_AFTER_S).astype(np.float64)
 
 
-def k_weights(frequencies_hz: F64) -> F32:
+def k_weights(frequencies_hz: np.ndarray) -> F32:
     """The power gain of BS.1770's K-weighting at each frequency: a high shelf, then a high pass.
 
     ITU-R BS.1770-4, annex 1, tables 1 and 2 give both filters by their coefficients at 48 kHz; this is their response.

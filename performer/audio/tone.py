@@ -16,6 +16,7 @@ Thread: one. No clock, no I/O.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Tone:
         self.pitch_hz = np.full(voices, PITCH_LOW_HZ)
         self.pitch_confidence = np.zeros(voices)
         self._power: F32 = np.zeros((voices, long // 2 + 1), np.float32)
-        self._spectrum = np.zeros((voices, long // 2 + 1), np.complex64)
+        self._spectrum: Any = np.zeros((voices, long // 2 + 1), np.complex64)
 
         self._past = np.full((PARTS_TIME, voices, PARTS_BANDS), 1e-12, np.float32)
         self._at = 0

@@ -6,6 +6,7 @@ Thread: any; only types and pure conversions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -104,9 +105,10 @@ def tuning_record(tuning: Tuning, voices: Sequence[int]) -> np.ndarray:
 
 def tuning_of(record: np.void) -> Tuning:
     """The tuning in one record."""
-    fields = {name: record[name].item() for name in record.dtype.names if name not in _EACH}
+    fields: dict[str, Any] = {name: tuple(record[name].tolist()) for name in _EACH}
+    fields |= {name: record[name].item() for name in record.dtype.names or () if name not in _EACH}
     fields["is_frozen"] = bool(fields["is_frozen"])
-    return Tuning(**fields, **{name: tuple(record[name].tolist()) for name in _EACH})
+    return Tuning(**fields)
 
 
 def text_bytes(text: str, size: int = _DETAIL_BYTES) -> bytes:

@@ -16,6 +16,7 @@ Thread: main, and torch's own.
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class Network(nn.Module):
     def save(self, path: Path) -> None:
         """Write it as the detector reads it."""
 
-        def array(weights: Tensor, *, turned: bool = False) -> F32:
+        def array(weights: Any, *, turned: bool = False) -> F32:
             numbers = weights.detach().numpy().astype(np.float32)
             return np.ascontiguousarray(numbers.T if turned else numbers)
 
@@ -96,7 +97,7 @@ def narrow_db(sound: F32) -> F32:
     return (10.0 * np.log10(np.maximum(bands, 10.0 ** (FLOOR_DB / 10)))).astype(np.float32)
 
 
-def inputs(db: F32) -> F32:
+def inputs(db: F32) -> np.ndarray:
     """[hops, 3 bands] of [hops, bands]: the rises over one and two hops, and the level beside its slow mean."""
 
     def before(hops: int) -> F32:
@@ -174,7 +175,7 @@ def teach(samples: Path, *, pieces: int, minutes: float, out: Path, first: int =
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("samples", type=Path, help="the folder of Sonic Pi's samples")
     parser.add_argument("--pieces", type=int, default=2200, help="of 20 s each")
     parser.add_argument("--minutes", type=float, default=45.0, help="to train for")

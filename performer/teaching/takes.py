@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -258,7 +259,7 @@ def _note(rng: np.random.Generator, voice: str, pitch_hz: float, length_s: float
     def partials(most: int) -> range:
         return range(1, min(most, int(15000 / pitch_hz) + 1) + 1)
 
-    def shaped(sound: np.ndarray, attack_s: float, decay_s: float, sustain: float) -> np.ndarray:
+    def shaped(sound: Any, attack_s: float, decay_s: float, sustain: float) -> np.ndarray:
         fall = sustain + (1 - sustain) * np.exp(-np.maximum(t - attack_s, 0.0) / decay_s)
         envelope = np.minimum(t / max(attack_s, 1e-4), 1.0) * fall
         end = min(int(0.03 * RATE_HZ), len(t))

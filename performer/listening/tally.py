@@ -17,7 +17,7 @@ from performer.audio.features import BANDS, feature_names
 from performer.audio.levels import LEAST_DB
 from performer.audio.source import BandSpec, VoiceSpec
 from performer.flow import AudioEvent, AudioEventKind, AudioFeatures
-from performer.listening_screen import PITCH_SURE, BandView, HitView, View, VoiceView, counters, note, said
+from performer.listening.screen import PITCH_SURE, BandView, HitView, View, VoiceView, counters, note, said
 
 HELD_S, CLIP_SHOWN_S, LIGHT_S = 2.0, 2.0, 0.4
 COUNTED_S, LEAST_COUNTED_S = 60.0, 2.0  # over which hits are counted

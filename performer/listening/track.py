@@ -15,7 +15,6 @@ from PIL import Image as Pillow
 from rich.console import Console
 from rich.table import Table
 
-from performer import listening_picture as picture
 from performer.audio import prepared as tracks
 from performer.audio.agreement import Agreement, Live
 from performer.audio.analyser import analyse
@@ -23,7 +22,8 @@ from performer.audio.form import Section
 from performer.audio.prepared import Prepared
 from performer.audio.source import SourceError, decode
 from performer.files import write_whole
-from performer.listening_picture import Subject, clock
+from performer.listening import picture
+from performer.listening.picture import Subject, clock
 from performer.refusal import Refused
 
 LIVE_SPEED = 15  # how much faster than the music the live ear is on a slow machine

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, replace
 from rich.console import Console
 from rich.live import Live
 
-from performer import listening_clicks as clicking
 from performer import setlist as setlists
 from performer.audio.analyser import Tuning
 from performer.audio.ears import Ears
 from performer.audio.knobs import Knobs
 from performer.audio.source import DEFAULT_VOICES, BandSpec, SourceError, SourceSpec, VoiceSpec, check_source
 from performer.clock import SystemClock
-from performer.listening_screen import Screen, View, told
-from performer.listening_tally import Tally
+from performer.listening import clicks as clicking
+from performer.listening.screen import Screen, View, told
+from performer.listening.tally import Tally
 from performer.refusal import Refused
 
 POLL_S = 1 / 60  # peaks fall by 20 dB a second: looking more seldom would read them low
