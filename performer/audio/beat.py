@@ -61,7 +61,10 @@ TEMPO_LEAP = 3e-4  # probability of any other tempo at a beat
 NEAR_TEMPO, NEAR_BEAT = 0.06, 0.12  # what counts as the same tempo and the same place
 PULL_S, PULL_RATE_S = 0.35, 0.8  # time constants with which the line follows the model
 AGREES_BEATS, DISAGREES_S = 0.12, 0.2  # farther off than this, for so long, and the line leaps ...
-LEAP_KEEPS = 2.0  # ... where another place is so much likelier than its own
+LEAP_KEEPS, OCTAVE_KEEPS = (
+    2.0,
+    8.0,
+)  # ... where another place is so much likelier than its own; at half or twice the tempo
 GAIN_HITS = 12  # hits over which it is judged how well they were foretold
 # Between these the confidence rises from none to full: how well hits are foretold, in nats a hit (what is played at random
 # reads -0.2 to -0.4), and how much of the belief lies about one place and tempo (at random 0.1 to 0.45).
@@ -206,7 +209,9 @@ class BeatTracker:
         quiet_s = self._now_s - self._last_hit_s
         heard = 1.0 if quiet_s < QUIET_AFTER_S else max(1.0 - (quiet_s - QUIET_AFTER_S) / FORGOTTEN_S, 0.0)
         foretold = (self._gain - GAIN_NONE) / (GAIN_FULL - GAIN_NONE)
-        settled = (mass - MASS_NONE) / (MASS_FULL - MASS_NONE)
+        # Beats of half and of twice the tempo that fall together with these are the same pulse, counted otherwise.
+        pulse = mass + sum(self._about(other, rate_hz * times)[0] for other, times in _octaves(place))
+        settled = (pulse - MASS_NONE) / (MASS_FULL - MASS_NONE)
         self.confidence = min(max(foretold, 0.0), 1.0) * min(max(settled, 0.0), 1.0) * heard
         if self._rate_hz == 0.0:  # the first tempo
             if mass < MASS_BEGIN:
@@ -222,8 +227,8 @@ class BeatTracker:
             self._off_s = 0.0
             self._line_beat = beat + off * (1.0 - math.exp(-self._frame_s / PULL_S))
             self._rate_hz += (rate_hz - self._rate_hz) * (1.0 - math.exp(-self._frame_s / PULL_RATE_S))
-        elif mass < LEAP_KEEPS * self._about(beat, self._rate_hz)[0]:
-            self._off_s = 0.0  # as likely as where the line is: two ways of counting the same pulse
+        elif mass < self._keeps(rate_hz) * self._about(beat, self._rate_hz)[0]:
+            self._off_s = 0.0  # about as likely as where the line is
         else:
             self._off_s += self._frame_s
             if self._off_s >= DISAGREES_S:
@@ -232,6 +237,12 @@ class BeatTracker:
                 self._rate_hz = rate_hz
         self._line_s = at_s
         self._guess_downbeat(bar)
+
+    def _keeps(self, rate_hz: float) -> float:
+        """How much likelier than the line another tempo has to be for the line to leap to it."""
+        ratio = rate_hz / self._rate_hz
+        is_octave = min(abs(ratio / 2.0 - 1.0), abs(ratio * 2.0 - 1.0)) < NEAR_TEMPO
+        return OCTAVE_KEEPS if is_octave else LEAP_KEEPS
 
     def _guess_downbeat(self, bar: np.ndarray) -> None:
         """bar: [4], how likely the nearest beat of the line is each beat of the bar."""
@@ -265,6 +276,11 @@ class BeatTracker:
         away = (self._place[span] - place + 0.5) % 1.0 - 0.5
         near = np.abs(away) < NEAR_BEAT
         return float((self._belief[span] * near).sum()), span, near, away
+
+
+def _octaves(place: float) -> tuple[tuple[float, float], ...]:
+    """(place, times the tempo) of the same pulse counted at twice and at half the tempo."""
+    return (2.0 * place, 2.0), (place / 2.0, 0.5), (place / 2.0 + 0.5, 0.5)
 
 
 def _changes(intervals: np.ndarray) -> np.ndarray:

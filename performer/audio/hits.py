@@ -104,7 +104,7 @@ class Detector:
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-x))
+    return 1.0 / (1.0 + np.exp(-np.maximum(x, -60.0)))
 
 
 class Hits:
@@ -117,7 +117,7 @@ class Hits:
         self._hop_s = hop_s
         self._firsts = np.array(WIDE_FIRST)
         self._counts = np.diff([*WIDE_FIRST, narrow]).astype(np.float64)
-        self._user = list(user_bins)  # the narrow bands that make up each of the user's
+        self._user = [np.asarray(rows) for rows in user_bins]  # the narrow bands that make up each of the user's
         users = len(self._user)
         self._deviations = np.concatenate([DEVIATIONS, np.full(users, USER_DEVIATIONS)])
         self._floors = np.concatenate([FLOOR_RISE_DB, np.full(users, USER_FLOOR_RISE_DB)])
