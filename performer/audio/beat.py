@@ -3,8 +3,8 @@
 A hidden Markov model whose state is a place in a bar of four beats and a tempo: the bar pointer of Whiteley, Cemgil and
 Godsill 2006, in the state space of Krebs, Böck and Widmer 2015, where the place moves on by one frame a frame and the tempo
 may change at a beat alone. Only the forward pass is run, so that nothing of the future is needed. What is seen are the
-hits of the voice: onset, kick, snare and hat, each with a template of where in a bar it is likely (`SLOTS`), as events
-of a point process, so that hits where none are expected count against a place as hits where they are count for it.
+hits of the voice: onset, kick, snare and hat, each with a template of where in a bar it is likely (`PATTERNS`). Which
+template a tempo is judged by depends on how many hits there are in its beat.
 
 A line through time follows the model: what is asked for is a place on the line, at any moment, also ahead; the line goes
 on through a break, is pulled gently while the model agrees with it, and leaps when it disagrees for long.
