@@ -103,9 +103,8 @@ class BeatTracker:
         self._spare = np.empty_like(self._belief)
         self._judge_by(self._hits_hz)
 
-        self._pending = np.zeros(
-            (LAG_FRAMES + 1, len(KINDS))
-        )  # hits of frames that the model has yet to see, oldest first
+        # Hits of frames that the model has yet to see, oldest first.
+        self._pending = np.zeros((LAG_FRAMES + 1, len(KINDS)))
         self._hops = 0
         self._gain = GAIN_NONE
         self._last_hit_s = -math.inf
