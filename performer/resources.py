@@ -1,11 +1,14 @@
-"""Where the program's own files lie: shaders, setlists, checkpoints and music.
+"""Where the program's own files lie: shaders, setlists, checkpoints and music; and where it keeps what it has found.
 
 In a checkout they are folders beside the package; in a wheel they are inside it, under `performer/bundled`.
 
 Thread: any.
 """
 
+import os
 from pathlib import Path
+
+import platformdirs
 
 _PACKAGE = Path(__file__).resolve().parent
 _BUNDLED = _PACKAGE / "bundled"
@@ -14,6 +17,11 @@ ROOT = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
 SHADERS = ROOT / "shaders"
 SETLISTS = ROOT / "setlists"
 CHECKPOINTS = ROOT / "checkpoints"
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this program; `PERFORMER_CACHE` moves it."""
+    return Path(os.environ.get("PERFORMER_CACHE") or platformdirs.user_cache_dir("performer", appauthor=False))
 
 
 def find(name: str, *, beside: Path, bundled: Path, suffix: str) -> Path | None:

@@ -53,6 +53,10 @@ class Memory:
     reference_db: F64  # [voices, level rows]
 
 
+# What each voice has where a `Tuning` says nothing of it.
+USUAL = {"gain_db": 0.0, "gate_db": -math.inf, "delay_s": 0.0, "sensitivity": 0.5}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """How to listen: what hands may change while it plays."""
@@ -70,6 +74,11 @@ class Tuning:
     taps: int = 0  # counts: a hand has said where the beat is
     tap_bpm: float = 0.0  # the tempo that it tapped; 0 where it is unknown
     tap_s: float = 0.0  # show time of its last tap
+
+    def each(self, name: str, voices: Sequence[int]) -> list[float]:
+        """What it says of these voices, by a name in `USUAL`."""
+        given = getattr(self, name)
+        return [given[voice] if voice < len(given) else USUAL[name] for voice in voices]
 
 
 class Analyser:
@@ -171,11 +180,8 @@ class Analyser:
             self.beat.tapped(tuning.tap_s, bpm=tuning.tap_bpm)
 
     def _per_voice(self, tuning: Tuning) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        def row(values: Sequence[float], usual: float) -> np.ndarray:
-            return np.array([*values, *[usual] * self._count][: self._count])
-
-        gain = 10.0 ** (row(tuning.gain_db, 0.0) / 20.0)
-        return gain, row(tuning.gate_db, -np.inf), row(tuning.delay_s, 0.0), row(tuning.sensitivity, 0.5)
+        gain_db, gate_db, delay_s, sensitivity = (np.array(tuning.each(name, range(self._count))) for name in USUAL)
+        return 10.0 ** (gain_db / 20.0), gate_db, delay_s, sensitivity
 
     def time_s(self, row: int) -> np.ndarray:
         """[voices], the wrapped `time` of one level."""

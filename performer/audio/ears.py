@@ -106,12 +106,12 @@ class Ears:
     def _ear(self, device: str, host_api: str, rows: tuple[int, ...]) -> "_Ear":
         source = SourceSpec(kind="device", device=device, host_api=host_api) if device else self.source
         return _Ear(
-            source,
-            tuple(self.voices[row] for row in rows),
-            self._bands,
-            rows.index(self._beat_voice) if self._beat_voice in rows else None,
-            rows,
-            self._clock,
+            source=source,
+            voices=tuple(self.voices[row] for row in rows),
+            bands=self._bands,
+            beat_voice=rows.index(self._beat_voice) if self._beat_voice in rows else None,
+            rows=rows,
+            clock=self._clock,
         )
 
     def __enter__(self) -> "Ears":
@@ -242,6 +242,7 @@ class _Ear:
 
     def __init__(
         self,
+        *,
         source: SourceSpec,
         voices: tuple[VoiceSpec, ...],
         bands: tuple[BandSpec, ...],
@@ -249,12 +250,13 @@ class _Ear:
         rows: tuple[int, ...],
         clock: SystemClock,
     ) -> None:
+        self.source, self.voices, self.bands, self.beat_voice = source, voices, bands, beat_voice
         self.rows = rows  # of its voices among all
         self.shared = SharedLatest(features_dtype(len(voices), bands))
         self.events = SharedMailbox(EVENT, capacity=EVENT_CAPACITY)
         self.tuning = SharedLatest(tuning_dtype(len(voices)))
         self._nothing: np.void = empty_record(len(voices), bands)[0]
-        self.watcher = _Watcher(source, voices, bands, beat_voice, clock, self.shared, self.events, self.tuning)
+        self.watcher = _Watcher(self, clock)
 
     def record(self) -> np.void:
         """What its process published last."""
@@ -265,25 +267,13 @@ class _Ear:
 class _Watcher:
     """Starts the process, and another when it is dead, silent or hung."""
 
-    def __init__(
-        self,
-        source: SourceSpec,
-        voices: tuple[VoiceSpec, ...],
-        bands: tuple[BandSpec, ...],
-        beat_voice: int | None,
-        clock: SystemClock,
-        latest: SharedLatest,
-        events: SharedMailbox,
-        tuning: SharedLatest,
-    ) -> None:
+    def __init__(self, ear: _Ear, clock: SystemClock) -> None:
         self.restarts = 0
         self.pid: int | None = None
-        self._source, self._voices = source, voices
-        self._bands, self._beat_voice, self._tuning = bands, beat_voice, tuning
+        self._ear = ear
+        self._source = ear.source  # played in silence once a player has died
         self._clock = clock
-        self._latest = latest
-        self._own_view = copy.copy(latest)  # a reader of its own: the render thread's is the render thread's
-        self._events = events
+        self._own_view = copy.copy(ear.shared)  # a reader of its own: the render thread's is the render thread's
         self._bell, self._ringer = SPAWN.Pipe(duplex=False)
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -354,12 +344,12 @@ class _Watcher:
     def _spawn(self) -> tuple[Any, Connection]:
         self._generation += 1
         record = self._own_view.read()
-        last = empty_record(len(self._voices), self._bands)[0] if record is None else record
+        last = empty_record(len(self._ear.voices), self._ear.bands)[0] if record is None else record
         errand = Errand(
             source=self._source,
-            voices=self._voices,
-            bands=self._bands,
-            beat_voice=self._beat_voice,
+            voices=self._ear.voices,
+            bands=self._ear.bands,
+            beat_voice=self._ear.beat_voice,
             epoch_s=self._clock.epoch_s,
             generation=self._generation,
             memory=Memory(last["time_ns"].copy(), last["reference_db"].copy()),
@@ -370,7 +360,7 @@ class _Watcher:
         theirs, ours = SPAWN.Pipe(duplex=False)
         process = SPAWN.Process(
             target=child.main,
-            args=(errand, self._latest, self._events, self._tuning, theirs),
+            args=(errand, self._ear.shared, self._ear.events, self._ear.tuning, theirs),
             name="performer-ears",
             daemon=True,
         )

@@ -67,7 +67,6 @@ class Front:
         count = len(voices)
         self.sound = np.zeros((count, self.long_window), np.float32)  # newest last
         self.peak = np.zeros(count)  # largest sample of the newest hop
-        self.mean_square = np.zeros(count)  # of the newest hop, without DC
         self.power: F32 = np.zeros(
             (count, self.window // 2 + 1), np.float32
         )  # a full-scale sine sums to 1 over its bins
@@ -77,7 +76,6 @@ class Front:
         self._scale = np.float32(scale)
         self._windowed = np.zeros((count, self.window), np.float32)
         self._spectrum: Any = np.zeros((count, self.window // 2 + 1), np.complex64)
-        self._squares = np.zeros((count, self.hop), np.float32)
         self._is_open = np.zeros(count, bool)  # the gate
         self._gate = np.ones(count)  # what the gate lets through
         self._quiet_hops = np.zeros(count, np.int64)
@@ -113,8 +111,6 @@ class Front:
         newest *= gain[:, None].astype(np.float32)
         np.clip(newest, -LOUDEST, LOUDEST, out=newest)
         self._offset += self._offset_step * (newest.mean(axis=1, keepdims=True) - self._offset)
-        np.multiply(newest, newest, out=self._squares)
-        self.mean_square = np.maximum(self._squares.mean(axis=1) - self._offset[:, 0] ** 2, 0.0).astype(np.float64)
         if gate_db.max() > -np.inf:
             self._shut(newest, gate_db)
         self.peak = np.maximum(newest.max(axis=1), -newest.min(axis=1)).astype(np.float64)
@@ -127,13 +123,13 @@ class Front:
 
     def _shut(self, newest: F32, gate_db: np.ndarray) -> None:
         """The noise gate: opens at once, shuts over one hop after `GATE_HOLD_S` below."""
-        level_db = 10.0 * np.log10(self.mean_square + 1e-12)
+        mean_square = np.maximum((newest * newest).mean(axis=1) - self._offset[:, 0] ** 2, 0.0).astype(np.float64)
+        level_db = 10.0 * np.log10(mean_square + 1e-12)
         self._quiet_hops = np.where(level_db < gate_db - GATE_HYSTERESIS_DB, self._quiet_hops + 1, 0)
         is_open = (level_db >= gate_db) | (self._is_open & (self._quiet_hops < self._gate_hops))
         after = is_open.astype(np.float64)
         before = np.maximum(self._gate, after)
         newest *= np.linspace(before, after, newest.shape[1], axis=1, dtype=np.float32)
-        self.mean_square *= before
         self._is_open, self._gate = is_open, after
 
 

@@ -130,7 +130,6 @@ class Hits:
         self._mean, self._deviation = np.zeros(shape), np.zeros(shape)
         self._rise_db = np.zeros(shape)
         self.score = np.zeros((voices, self.kinds))  # 1 is the threshold
-        self.probability = self._detector.probability
         self.hit = np.zeros((voices, self.kinds))
         self._is_armed = np.ones((voices, self.kinds), bool)
         self._held = np.full((voices, self.kinds), OPENING_HOPS, np.int64)  # hops until it may fire again
@@ -164,14 +163,14 @@ class Hits:
         hysteresis: the part of the threshold that the score must fall below, 0..1.
         """
         self._detector.step(hops, narrow_db)
-        self.probability = self._detector.probability
+        probability = self._detector.probability
         self._rises(hops, narrow_power, whole)
         threshold = self._mean + self._deviations * self._deviation + self._floors
         calm = np.minimum(self._rise_db, threshold)  # hits themselves must not raise the bar for the next
         score = self.score
         score[:, self._rising] = self._rise_db / threshold
         # Odds, so that the sensitivity shifts a probability as it scales a rise.
-        score[:, 5:9] = self.probability / np.maximum(1.0 - self.probability, 1e-6) * ((1.0 - SURE) / SURE)
+        score[:, 5:9] = probability / np.maximum(1.0 - probability, 1e-6) * ((1.0 - SURE) / SURE)
         score /= self.scale
         if self._peaks is not None:
             self._note_peaks(score)

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import platformdirs
 
 from performer.audio import form, offline
 from performer.audio.form import Drop, Section
 from performer.audio.source import Sound, SourceError, decode, probe_file
+from performer.resources import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class Prepared:
 
 def folder() -> Path:
     """Where prepared tracks are kept: `prepared` in the user's cache; `PERFORMER_CACHE` moves that."""
-    cache = os.environ.get("PERFORMER_CACHE") or platformdirs.user_cache_dir("performer", appauthor=False)
-    return Path(cache) / "prepared"
+    return cache_folder() / "prepared"
 
 
 def known(path: Path) -> Prepared | None:

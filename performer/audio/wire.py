@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from performer.audio.analyser import Memory, Tuning
+from performer.audio.analyser import USUAL, Memory, Tuning
 from performer.audio.features import level_rows, rest, table_with
 from performer.audio.source import BandSpec, SourceSpec, VoiceSpec
 from performer.flow import SHAPE_SAMPLES, AudioEvent
@@ -77,14 +77,11 @@ def empty_record(voices: int, bands: Sequence[BandSpec] = ()) -> np.ndarray:
     return record
 
 
-_EACH = ("gain_db", "gate_db", "delay_s", "sensitivity")  # of Tuning: one for each voice
-
-
 def tuning_dtype(voices: int) -> np.dtype:
     """The record in which the parent says how to listen."""
     return np.dtype(
         [
-            *((name, "f8", (voices,)) for name in _EACH),
+            *((name, "f8", (voices,)) for name in USUAL),
             *((name, "f8") for name in ("hold_s", "hysteresis", "adapt_s", "tap_bpm", "tap_s")),
             *((name, "i8") for name in ("is_frozen", "resets", "learns", "taps")),
         ]
@@ -94,19 +91,15 @@ def tuning_dtype(voices: int) -> np.dtype:
 def tuning_record(tuning: Tuning, voices: Sequence[int]) -> np.ndarray:
     """[1], what the process of these voices is told of `tuning`."""
     record = np.zeros(1, tuning_dtype(len(voices)))
-    usual = {"gate_db": -np.inf, "sensitivity": 0.5}
     for name in record.dtype.names or ():
-        value = getattr(tuning, name)
-        if name in _EACH:
-            value = [value[voice] if voice < len(value) else usual.get(name, 0.0) for voice in voices]
-        record[name] = value
+        record[name] = tuning.each(name, voices) if name in USUAL else getattr(tuning, name)
     return record
 
 
 def tuning_of(record: np.void) -> Tuning:
     """The tuning in one record."""
-    fields: dict[str, Any] = {name: tuple(record[name].tolist()) for name in _EACH}
-    fields |= {name: record[name].item() for name in record.dtype.names or () if name not in _EACH}
+    fields: dict[str, Any] = {name: tuple(record[name].tolist()) for name in USUAL}
+    fields |= {name: record[name].item() for name in record.dtype.names or () if name not in USUAL}
     fields["is_frozen"] = bool(fields["is_frozen"])
     return Tuning(**fields)
 

@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-import platformdirs
-
 from performer.generators.checkpoint import Checkpoint
+from performer.resources import cache_folder
 
 log = logging.getLogger(__name__)
 
 
 def folder() -> Path:
     """Where compiled engines live; `PERFORMER_CACHE` moves it."""
-    return Path(os.environ.get("PERFORMER_CACHE") or platformdirs.user_cache_dir("performer", appauthor=False))
+    return cache_folder()
 
 
 def key_of(checkpoint: Checkpoint, *parts: str, siblings: Sequence[Checkpoint] = ()) -> str:
