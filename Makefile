@@ -98,7 +98,7 @@ wheel-test: venv-test
 	mkdir -p build/away && cp -r tests docs README.md pyproject.toml build/away/
 	cd build/away && PERFORMER_TEST_WHEEL=$(CURDIR)/build/site PYTHONPATH=$(CURDIR)/build/site \
 	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
-	  $(addprefix --ignore=tests/,choreography engines foreign generators training contracts/test_engines.py test_ears_benchmark.py audio/test_beat.py audio/test_faults.py audio/test_levels.py audio/test_tone.py) $(ARGS)
+	  $(addprefix --ignore=tests/,choreography engines foreign generators teaching training contracts/test_engines.py test_ears_benchmark.py audio/test_beat.py audio/test_faults.py audio/test_levels.py audio/test_tone.py) $(ARGS)
 
 clean:
 	rm -rf build dist $(VENV) .venv-rivals .venv-rivals-ledfx
