@@ -39,7 +39,7 @@ PATTERNS = (
         (0.8, 0.01, 0.03, 0.01, 0.3, 0.01, 0.03, 0.01) * 2,
     ),
     ((0.95, 0.02, 0.08, 0.03) * 4, _KICK, _SNARE, (0.9, 0.02, 0.08, 0.03) * 4),
-    ((0.95, 0.15, 0.6, 0.18) * 4, _KICK, _SNARE, (0.7, 0.08, 0.55, 0.08) * 4),
+    ((0.95, 0.06, 0.6, 0.08) * 4, _KICK, _SNARE, (0.7, 0.03, 0.55, 0.04) * 4),
     (
         (0.95, 0.6, 0.8, 0.6) * 4,
         (0.9, 0.08, 0.25, 0.25, 0.2, 0.15, 0.4, 0.25, 0.6, 0.15, 0.45, 0.2, 0.2, 0.15, 0.3, 0.25),
@@ -47,6 +47,7 @@ PATTERNS = (
         (0.75, 0.5, 0.65, 0.5) * 4,
     ),
 )
+FINER_HITS = (0.0, 0.0, 0.0, 0.4)  # in a beat, by pattern: hits that lie between all of these places
 FINER = 2  # steps from one of these patterns to the next
 DENSITY_S = 4.5  # over which hits are counted
 TRIPLETS = ((0.08, 0.2), (0.03, 0.1), (0.03, 0.06), (0.06, 0.2))  # at one and two thirds of a beat: swing
@@ -55,16 +56,14 @@ ACCENT = 1.6  # loud hits count for more: a groove's soft notes lie between its 
 SPREAD_S = 0.019  # standard deviation of a hit about its place: hands are as uneven in slow music as in fast
 ANYWHERE = 0.07  # the part of a template that is spread evenly
 USUAL_BPM, USUAL_SPREAD = 100.0, 0.27  # the tempo of music, and the standard deviation of its logarithm
+TEMPO_STEP = 0.0125  # from one tempo to the next
 TEMPO_CHANGE = 120.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
 TEMPO_LEAP = 3e-4  # probability of any other tempo at a beat
 
 NEAR_TEMPO, NEAR_BEAT = 0.06, 0.12  # what counts as the same tempo and the same place
 PULL_S, PULL_RATE_S = 0.35, 0.8  # time constants with which the line follows the model
 AGREES_BEATS, DISAGREES_S = 0.12, 0.2  # farther off than this, for so long, and the line leaps ...
-LEAP_KEEPS, OCTAVE_KEEPS = (
-    2.0,
-    8.0,
-)  # ... where another place is so much likelier than its own; at half or twice the tempo
+LEAP_KEEPS, OCTAVE_KEEPS = 2.0, 8.0  # ... where another place is so much likelier; at half or twice the tempo
 GAIN_HITS = 12  # hits over which it is judged how well they were foretold
 # Between these the confidence rises from none to full: how well hits are foretold, in nats a hit (what is played at random
 # reads -0.2 to -0.4), and how much of the belief lies about one place and tempo (at random 0.1 to 0.45).
@@ -80,15 +79,16 @@ class BeatTracker:
 
     def __init__(self, *, hop_s: float) -> None:
         self._frame_s = FRAME_HOPS * hop_s
-        shortest, longest = (round(60.0 / bpm / self._frame_s) for bpm in (BPM_HIGH, BPM_LOW))
-        self._intervals = np.arange(shortest, longest + 1)  # frames in a beat, of each tempo
-        ends = np.cumsum(BEATS * self._intervals)
-        starts = ends - BEATS * self._intervals
-        self._firsts = starts[:, None] + np.arange(BEATS) * self._intervals[:, None]  # [tempi, beats]: states
-        self._lasts = self._firsts + self._intervals[:, None] - 1
+        bars = _bars(60.0 * BEATS / BPM_HIGH / self._frame_s, 60.0 * BEATS / BPM_LOW / self._frame_s)
+        self._intervals = bars / BEATS  # frames in a beat, of each tempo
+        ends = np.cumsum(bars)
+        starts = ends - bars
+        first_in_bar = np.ceil(np.arange(BEATS + 1) * self._intervals[:, None] - 0.5).astype(int)
+        self._firsts = starts[:, None] + first_in_bar[:, :-1]  # [tempi, beats]: states
+        self._lasts = starts[:, None] + first_in_bar[:, 1:] - 1
         self._starts, self._ends = starts, ends
-        tempo = np.repeat(np.arange(len(self._intervals)), BEATS * self._intervals)
-        self._place = np.concatenate([(np.arange(BEATS * n) + 0.5) / n for n in self._intervals])  # in beats, 0..4
+        tempo = np.repeat(np.arange(len(bars)), bars)
+        self._place = (np.arange(ends[-1]) - starts[tempo] + 0.5) / self._intervals[tempo]  # in beats, 0..4
         self._tempo = tempo
         self._change = _changes(self._intervals)
         interval = self._intervals[tempo]
@@ -218,16 +218,20 @@ class BeatTracker:
             self._line_s, self._line_beat, self._rate_hz = at_s, place % 1.0, rate_hz
             self._off_s = 0.0
         beat = self.beat_at(at_s)
-        off = (place - beat + 0.5) % 1.0 - 0.5
-        same_tempo = abs(rate_hz / self._rate_hz - 1.0) < NEAR_TEMPO
-        agrees = abs(off) < AGREES_BEATS and same_tempo
+        off = _around(place - beat)
+        times = rate_hz / self._rate_hz
+        is_same = abs(times - 1.0) < NEAR_TEMPO and abs(off) < AGREES_BEATS
+        is_double, is_half = abs(times / 2.0 - 1.0) < NEAR_TEMPO, abs(times * 2.0 - 1.0) < NEAR_TEMPO
         self._line_beat = beat
-        if agrees:
-            self._off_s = 0.0
-            self._line_beat = beat + off * (1.0 - math.exp(-self._frame_s / PULL_S))
-            self._rate_hz += (rate_hz - self._rate_hz) * (1.0 - math.exp(-self._frame_s / PULL_RATE_S))
-        elif mass < self._keeps(rate_hz) * self._about(beat, self._rate_hz)[0]:
-            self._off_s = 0.0  # about as likely as where the line is
+        if is_same:
+            self._pull(off, rate_hz)
+        elif is_double:  # the same pulse, counted otherwise, pulls as well
+            self._pull(_around(place - 2.0 * beat) / 2.0, rate_hz / 2.0)
+        elif is_half:
+            self._pull(_around(2.0 * place - beat), rate_hz * 2.0)
+        keeps = OCTAVE_KEEPS if is_double or is_half else LEAP_KEEPS
+        if is_same or mass < keeps * self._about(beat, self._rate_hz)[0]:
+            self._off_s = 0.0  # as likely as another
         else:
             self._off_s += self._frame_s
             if self._off_s >= DISAGREES_S:
@@ -237,11 +241,11 @@ class BeatTracker:
         self._line_s = at_s
         self._guess_downbeat(bar)
 
-    def _keeps(self, rate_hz: float) -> float:
-        """How much likelier than the line another tempo has to be for the line to leap to it."""
-        ratio = rate_hz / self._rate_hz
-        is_octave = min(abs(ratio / 2.0 - 1.0), abs(ratio * 2.0 - 1.0)) < NEAR_TEMPO
-        return OCTAVE_KEEPS if is_octave else LEAP_KEEPS
+    def _pull(self, off: float, rate_hz: float) -> None:
+        """Draw the line towards a place so many beats off, and a rate."""
+        if abs(off) < AGREES_BEATS:
+            self._line_beat += off * (1.0 - math.exp(-self._frame_s / PULL_S))
+            self._rate_hz += (rate_hz - self._rate_hz) * (1.0 - math.exp(-self._frame_s / PULL_RATE_S))
 
     def _guess_downbeat(self, bar: np.ndarray) -> None:
         """bar: [4], how likely the nearest beat of the line is each beat of the bar."""
@@ -277,17 +281,27 @@ class BeatTracker:
         return float((self._belief[span] * near).sum()), span, near, away
 
 
+def _around(beats: float) -> float:
+    """Brought to -0.5..0.5 by whole beats."""
+    return (beats + 0.5) % 1.0 - 0.5
+
+
 def _octaves(place: float) -> tuple[tuple[float, float], ...]:
     """(place, times the tempo) of the same pulse counted at twice and at half the tempo."""
     return (2.0 * place, 2.0), (place / 2.0, 0.5), (place / 2.0 + 0.5, 0.5)
+
+
+def _bars(shortest: float, longest: float) -> np.ndarray:
+    """[tempi], frames in a bar: whole numbers, each about `TEMPO_STEP` longer than the one before."""
+    count = 1 + math.ceil(math.log(longest / shortest) / TEMPO_STEP)
+    return np.unique(np.rint(np.geomspace(shortest, longest, count)).astype(int))
 
 
 def _changes(intervals: np.ndarray) -> np.ndarray:
     """[to, from], probabilities of the tempo after a beat (Krebs et al. 2015, equation 5), and of a leap."""
     near = np.exp(-TEMPO_CHANGE * np.abs(intervals[None, :] / intervals[:, None] - 1.0))
     near /= near.sum(axis=1, keepdims=True)
-    leap = 1.0 / intervals
-    return ((1.0 - TEMPO_LEAP) * near + TEMPO_LEAP * leap / leap.sum()).T.astype(np.float32)
+    return ((1.0 - TEMPO_LEAP) * near + TEMPO_LEAP / len(intervals)).T.astype(np.float32)
 
 
 def _log_templates(place: np.ndarray, spread: np.ndarray) -> F32:
@@ -308,6 +322,7 @@ def _log_templates(place: np.ndarray, spread: np.ndarray) -> F32:
         hits = np.concatenate(
             [patterns[before] + (level - before) * (patterns[before + 1] - patterns[before]), swung * thirds], axis=1
         )
-        mean = hits.sum(axis=1, keepdims=True) / BEATS
+        finer = FINER_HITS[before] + (level - before) * (FINER_HITS[before + 1] - FINER_HITS[before])
+        mean = hits.sum(axis=1, keepdims=True) / BEATS + finer
         levels.append(np.log((1.0 - ANYWHERE) * (hits @ near.T) / mean + ANYWHERE))
     return np.array(levels, np.float32)

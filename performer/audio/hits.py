@@ -50,11 +50,11 @@ LEARN_PEAKS = 4  # there are at least so many on each side of a learnt threshold
 class Network:
     """The weights of the recurrent detector."""
 
-    inputs: F32  # [90, 96], for reset, update and candidate
+    inputs: F32  # [90, 144], for reset, update and candidate
     inputs_bias: F32
-    state: F32  # [32, 96]
+    state: F32  # [48, 144]
     state_bias: F32
-    output: F32  # [32 + 90, 4]
+    output: F32  # [48 + 90, 4]
     output_bias: F32
 
 

@@ -1,8 +1,8 @@
 """Made-up music with known onsets, for teaching the detector of hits: drums, melodies, both, and what must not fire.
 
-Drums are one-shots out of a folder of samples, played by made-up drummers: patterns of a bar with accents, ghost notes,
-swing, fills and uneven hands. Melodies are made of sines. All of it is mixed, coloured, clipped and covered in noise by
-chance, and every piece follows from its number alone.
+Drums are one-shots out of a folder of samples, or those of a drum machine, made of sines and noise. Made-up drummers play
+them: patterns of a bar with accents, ghost notes, swing, fills and uneven hands. Melodies are made of sines. All of it is
+mixed, coloured, clipped and covered in noise by chance, and every piece follows from its number alone.
 
 Thread: any. Owns: nothing; samples are kept once they are read.
 """
@@ -37,6 +37,7 @@ OTHERS = (
     "guit_harmonics drum_splash_soft drum_splash_hard elec_ping elec_plip bass_hit_c"
 )
 BEDS = "ambi_choir ambi_drone loop_drone_g_97 ambi_glass_hum ambi_haunted_hum ambi_soft_buzz vinyl_hiss ambi_lunar_land"
+MACHINES = 0.35  # the part of the drums that come from a drum machine
 VOICES = ("pluck", "piano", "organ", "bass", "bow", "voice", "bell")
 
 Hit = tuple[float, int]  # (at_s, column; ONSET where it is no drum)
@@ -94,10 +95,13 @@ def piece(kit: Kit, number: int, *, length_s: float = 20.0) -> Piece:
 def drums(kit: Kit, rng: np.random.Generator, count: int, beat_s: float) -> tuple[F32, list[Hit]]:
     """A made-up drummer."""
 
-    def one(names: str) -> F32:
+    def one(names: str, machine: Callable[[np.random.Generator], F32] | None = None) -> F32:
+        if machine and rng.random() < MACHINES:
+            return machine(rng)
         return _resampled(kit.sample(str(rng.choice(names.split()))), rng.uniform(0.85, 1.2))
 
-    kick, snare, other_snare, hat, other_hat = one(KICKS), one(SNARES), one(SNARES), one(HATS), one(HATS)
+    kick, snare, other_snare = one(KICKS, _machine_kick), one(SNARES, _machine_snare), one(SNARES, _machine_snare)
+    hat, other_hat = one(HATS, _machine_hat), one(HATS, _machine_hat)
     others = [one(OTHERS) for _ in range(3)]
     gains = rng.uniform([0.5, 0.35, 0.1, 0.2], [1.0, 1.0, 0.5, 0.7])  # of kick, snare, hat and the rest
     kicks = rng.choice([0.0, 0.1, 0.25, 0.4], 16)  # how likely each sixteenth of a bar is
@@ -110,12 +114,13 @@ def drums(kit: Kit, rng: np.random.Generator, count: int, beat_s: float) -> tupl
     rest = rng.choice([0.0, 0.02, 0.06], 16)
     # Drums that always sound together could not be told apart: some drummers play one alone, some no hat on a drum.
     habit = rng.random()
-    if habit < 0.2:
-        alone = rng.integers(3)
+    if habit < 0.25:
+        alone = rng.choice(3, p=(0.25, 0.3, 0.45))
         kicks, snares, hats = (each * (index == alone) for index, each in enumerate((kicks, snares, hats)))
+        rest = rest * rng.choice([0.0, 1.0])
         if alone == 1:
             snares = np.maximum(snares, rng.choice([0.1, 0.3, 0.6]))
-    elif habit < 0.45:
+    elif habit < 0.5:
         hats = np.where((kicks > 0.3) | (snares > 0.3), 0.0, hats)
     swing, uneven_s = rng.choice([0.0, 0.0, 0.0, 0.1, 0.2, 0.33]), rng.uniform(0.0, 0.012)
 
@@ -159,6 +164,60 @@ def drums(kit: Kit, rng: np.random.Generator, count: int, beat_s: float) -> tupl
     if rng.random() < 0.3:
         sound = np.tanh(sound * rng.uniform(1.0, 4.0))
     return (sound / max(float(np.abs(sound).max()), 1e-6)).astype(np.float32), hits
+
+
+def _machine_kick(rng: np.random.Generator) -> F32:
+    """[n], a sine that falls to its pitch, and the click of a beater."""
+    t = np.arange(int(0.5 * RATE_HZ)) / RATE_HZ
+    above_hz, fall_s = np.exp(rng.uniform(np.log(30), np.log(400))), np.exp(rng.uniform(np.log(0.004), np.log(0.04)))
+    turns = rng.uniform(38, 75) * t + above_hz * fall_s * (1 - np.exp(-t / fall_s))
+    sound = np.sin(2 * np.pi * turns) * np.exp(-t / np.exp(rng.uniform(np.log(0.03), np.log(0.25))))
+    click = np.sin(2 * np.pi * rng.uniform(800, 5000) * t) if rng.random() < 0.5 else rng.normal(size=len(t))
+    sound = sound + rng.choice([0.0, 0.1, 0.3, 0.5]) * click * np.exp(-t / rng.uniform(0.0005, 0.004))
+    return _at_peak(np.tanh(sound * rng.uniform(0.3, 3.0)))
+
+
+def _machine_snare(rng: np.random.Generator) -> F32:
+    """[n], noise and two tones, or a clap: some bursts of noise and their echo."""
+    t = np.arange(int(0.4 * RATE_HZ)) / RATE_HZ
+    wires = _passed(rng, len(t), np.exp(rng.uniform(np.log(80), np.log(2000))), rng.choice([5000.0, 22050.0]))
+    if rng.random() < 0.2:
+        envelope, apart_s = np.exp(-t / rng.uniform(0.04, 0.1)), rng.uniform(0.007, 0.014)
+        for burst in range(rng.integers(2, 4)):
+            since = t - burst * apart_s
+            envelope = np.where(since >= 0, np.exp(-since / (apart_s / 3)) + (burst > 0) * envelope * 0.5, envelope)
+        return _at_peak(wires * envelope)
+    sound = wires * rng.uniform(0.1, 1.0) * np.exp(-t / np.exp(rng.uniform(np.log(0.025), np.log(0.15))))
+    pitch_hz = rng.uniform(140, 300)
+    for ratio, gain in ((1.0, 1.0), (rng.uniform(1.4, 1.9), rng.choice([0.0, 0.5]))):
+        sound = sound + gain * np.sin(2 * np.pi * ratio * pitch_hz * t) * np.exp(-t / rng.uniform(0.02, 0.09))
+    return _at_peak(sound)
+
+
+def _machine_hat(rng: np.random.Generator) -> F32:
+    """[n], noise or six squares out of tune, high above, short or open."""
+    t = np.arange(int(0.7 * RATE_HZ)) / RATE_HZ
+    low_hz = np.exp(rng.uniform(np.log(3000), np.log(9000)))
+    sound = _passed(rng, len(t), low_hz, 22050.0)
+    if rng.random() < 0.35:
+        squares = sum(np.sign(np.sin(2 * np.pi * rng.uniform(300, 900) * t)) for _ in range(6))
+        spectrum = np.fft.rfft(squares) * np.clip(np.fft.rfftfreq(len(t), 1 / RATE_HZ) / low_hz - 0.7, 0.0, 1.0)
+        sound = np.fft.irfft(spectrum, len(t))
+    open_s = np.exp(rng.uniform(np.log(0.08), np.log(0.3)))
+    decay_s = np.exp(rng.uniform(np.log(0.008), np.log(0.06))) if rng.random() < 0.75 else open_s
+    return _at_peak(sound * np.exp(-t / decay_s))
+
+
+def _passed(rng: np.random.Generator, count: int, low_hz: float, high_hz: float) -> np.ndarray:
+    """[count], noise between two frequencies, with soft edges, its deviation 1."""
+    frequencies_hz = np.fft.rfftfreq(count, 1 / RATE_HZ)
+    slopes = np.clip(frequencies_hz / low_hz - 0.5, 0.0, 1.0) * np.clip(2.0 - frequencies_hz / high_hz, 0.0, 1.0)
+    sound = np.fft.irfft(np.fft.rfft(rng.normal(size=count)) * slopes, count)
+    return sound / sound.std()
+
+
+def _at_peak(sound: np.ndarray) -> F32:
+    return (sound / np.abs(sound).max()).astype(np.float32)
 
 
 def melody(rng: np.random.Generator, count: int, beat_s: float) -> tuple[F32, list[Hit]]:
@@ -225,7 +284,7 @@ def coloured(rng: np.random.Generator, sound: np.ndarray) -> F32:
     """Level, noise, filters, clipping and DC, as rooms, converters and engineers add them."""
     count = len(sound)
     sound = sound * 10 ** (rng.uniform(-40.0, -0.5) / 20) + rng.normal(size=count) * 10 ** (
-        rng.uniform(-95.0, -58.0) / 20
+        rng.uniform(-110.0, -58.0) / 20
     )
     frequencies_hz = np.fft.rfftfreq(count, 1 / RATE_HZ)
     if rng.random() < 0.15:
