@@ -4,6 +4,7 @@ Thread: main. Heavy imports wait until their verb is called.
 """
 
 import logging
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ class Play:
     """UDP port for OSC; 0 for none."""
     osc_host: str = "0.0.0.0"
     """Address that OSC listens on; 127.0.0.1 keeps it to this machine."""
+    osc_prefix: str = "/perf"
+    """What the OSC addresses of the parameters begin with."""
     hud: bool = False
     """Show the figures from the start (F1)."""
     frames: Path | None = None
@@ -95,6 +98,8 @@ class Play:
         _within("--fps", self.fps, 1, 1000, "frames a second")
         _within("--seconds", self.seconds, 0, float("inf"), "seconds")
         _within("--osc-port", self.osc_port, 0, 65535, "(0 for no OSC)")
+        if not re.fullmatch(r"(/[A-Za-z0-9_.-]+)+", self.osc_prefix):
+            raise Refused(f"--osc-prefix {self.osc_prefix!r}: expected names with a slash before each, such as /perf")
         if self.file is not None and (self.input or self.device or self.host_api):
             raise Refused("--file and --input, --device or --host-api: expected one source of sound; leave one out")
         audio = None
@@ -116,6 +121,7 @@ class Play:
             cue=self.cue,
             osc_host=self.osc_host,
             osc_port=self.osc_port,
+            osc_prefix=self.osc_prefix,
             hud=self.hud,
             frames=self.frames,
             snapshot=self.snapshot,

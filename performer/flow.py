@@ -116,9 +116,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """The value of every parameter for one frame, routes and fades included."""
+    """The value of every parameter for one frame."""
 
-    values: F32  # [P], native units, in the order of the table
+    values: F32  # [P], native units, in the order of the table; routes and fades included
+    knobs: F32  # [P], the same before the routes: what the cue and the hands say
 
 
 GROUP_NAMES = ("coarse", "middle", "fine")  # groups of a generator's layers: form, parts, texture and colour

@@ -70,6 +70,9 @@ class Param:
         return float(round(value)) if self.kind is Kind.INT else float(value)
 
 
+FREE_INPUTS = tuple(f"in.{number}" for number in range(1, 33))
+
+
 def base_params() -> tuple[Param, ...]:
     """The parameters that every show has. Motions, shaders and routes add theirs."""
     trigger, toggle = Kind.TRIGGER, Kind.BOOL
@@ -142,6 +145,7 @@ def base_params() -> tuple[Param, ...]:
         Param(id="latent.zoom", default=1.0, low=0.1, high=10.0, curve="exp", help="size (StyleGAN3)"),
         Param(id="routes.amount", default=1.0, high=2.0, by_hand=True, help="master of all routes"),
         *(Param(id=f"macro.{n}", by_hand=True, help=f"macro {n}: a free knob for routes") for n in range(1, 9)),
+        *(Param(id=name, by_hand=True, help="a free input: whatever is bound to it") for name in FREE_INPUTS),
     )
 
 

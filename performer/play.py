@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from performer import setlist as setlists
@@ -50,6 +51,7 @@ class PlayOptions:
     cue: str = ""
     osc_host: str = "0.0.0.0"
     osc_port: int = 9000  # 0: no OSC
+    osc_prefix: str = "/perf"
     hud: bool = False
     frames: Path | None = None
     snapshot: Path | None = None
@@ -90,12 +92,16 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             table=setlist.table,
             host=options.osc_host,
             port=options.osc_port,
-            aliases=setlist.osc,
+            prefix=options.osc_prefix,
+            binds=setlist.binds,
+            setlist=setlist.path,
+            silence_s=setlist.silence_s,
             epoch_s=clock.epoch_s,
             features=ears.shared_features,
             feature_names=ears.feature_names(),
             voices=[voice.name for voice in setlist.voices],
             cues=[(cue.id, cue.name) for cue in setlist.cues],
+            cue_values=np.stack([cue.values for cue in setlist.cues]),
         )
         hands.start()
         opened.append(hands.close)
@@ -138,7 +144,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
     announce(f"sound    {setlist.audio.name()}")
     announce(f"display  {display.description}, {display.size_px[0]}x{display.size_px[1]}, {show.fps:g} frames a second")
     if options.osc_port:
-        announce(f"osc      port {hands.port}, addresses under /perf")
+        announce(f"osc      port {hands.port}, addresses under {options.osc_prefix}")
     return show
 
 

@@ -24,6 +24,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PERFORMER_CACHE") or platformdirs.user_cache_dir("performer", appauthor=False))
 
 
+def is_installed(path: Path) -> bool:
+    """Whether a file belongs to an installed package: it is not the user's to change."""
+    return ROOT == _BUNDLED and ROOT in path.resolve().parents
+
+
 def find(name: str, *, beside: Path, bundled: Path, suffix: str) -> Path | None:
     """The file that a setlist means by `name`: a path, one beside the setlist, or one of our own.
 

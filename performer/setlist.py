@@ -3,6 +3,7 @@
 Thread: main, before the show.
 """
 
+import math
 import tomllib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ from performer.choreography import routes as routing
 from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
 from performer.choreography.plan import Cue, Length, Plan
 from performer.choreography.routes import Route
+from performer.control.addresses import NORM, Bind
 from performer.flow import frozen_array
 from performer.generators import checkpoint as species
 from performer.generators.mapping import Mapping
@@ -94,6 +96,18 @@ class _VoiceFile(msgspec.Struct, forbid_unknown_fields=True):
     host_api: str = ""
 
 
+class _BindFile(
+    msgspec.Struct, forbid_unknown_fields=True, rename={"target": "to", "range_in": "in", "range_out": "out"}
+):
+    target: str = ""
+    range_in: tuple[float, float] | None = None  # the sender's own range
+    range_out: tuple[float, float] | None = None
+
+
+class _ControlFile(msgspec.Struct, forbid_unknown_fields=True):
+    silence: float = 0.0
+
+
 class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": "class"}):
     schema: int
     name: str
@@ -106,7 +120,8 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     voices: dict[str, list[int] | _VoiceFile] = {}
     bands: dict[str, tuple[float, float]] = {}
     shaders: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SHADERS))
-    osc: dict[str, str] = {}
+    osc: dict[str, str | _BindFile] = {}
+    control: _ControlFile = msgspec.field(default_factory=_ControlFile)
     params: dict[str, Any] = {}
     route: list[_RouteFile] = []
     cue: list[_CueFile] = []
@@ -129,7 +144,8 @@ class Setlist:
     shaders: tuple[Path, ...]
     table: ParamTable
     cues: tuple[Cue, ...]
-    osc: dict[str, str]  # foreign OSC addresses, and the parameters that they set
+    binds: dict[str, Bind]  # foreign OSC addresses, and the parameters that they set
+    silence_s: float  # a sender that is silent for so long lets go of what it holds; 0 for never
 
     @property
     def siblings(self) -> tuple[species.Checkpoint, ...]:
@@ -242,7 +258,9 @@ def load(
     routes = [*shared, *(located for located_routes in own for located in located_routes)]
     table = _table(routes, names, shaders, checkpoint.traits if checkpoint is not None else (), note)
     _check_routes(routes, table, names, bands, note)
-    _check_osc(file.osc, table, note)
+    binds = _binds(file.osc, table, note)
+    if not 0.0 <= file.control.silence < math.inf:
+        note("control.silence", f"{file.control.silence}; expected seconds, or 0 for never")
     defaults = table.defaults()
     _assign(defaults, None, table, file.params, "params", note)
     cues = []
@@ -286,7 +304,8 @@ def load(
         shaders=shaders,
         table=table,
         cues=tuple(cues),
-        osc=file.osc,
+        binds=binds,
+        silence_s=file.control.silence,
     )
 
 
@@ -330,7 +349,13 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
     """Keys that the schema does not know, with the nearest that it does."""
     found = []
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    nested: dict[str, type[msgspec.Struct]] = {"cue": _CueFile, "route": _RouteFile, "audio": _AudioFile}
+    nested: dict[str, type[msgspec.Struct]] = {
+        "cue": _CueFile,
+        "route": _RouteFile,
+        "audio": _AudioFile,
+        "control": _ControlFile,
+    }
+    named: dict[str, type[msgspec.Struct]] = {"osc": _BindFile, "voices": _VoiceFile}
     for key, value in content.items():
         if key not in fields:
             sentence = f"unknown key{nearest(key, fields)}; expected one of: {', '.join(fields)}"
@@ -341,6 +366,10 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
                 if isinstance(item, dict):
                     inner = f"{where}{key}[{index}]." if isinstance(value, list) else f"{where}{key}."
                     found += _strangers(item, nested[key], inner)
+        elif key in named and isinstance(value, dict):
+            for name, item in value.items():
+                if isinstance(item, dict):
+                    found += _strangers(item, named[key], f"{where}{key}.{name!r}.")
     return found
 
 
@@ -562,14 +591,23 @@ def _check_routes(
             note(f"{where}.mode", f'{route.target!r} is a command; expected mode = "trigger"')
 
 
-def _check_osc(aliases: dict[str, str], table: ParamTable, note: Any) -> None:
-    for address, wanted in aliases.items():
-        param_id, slash, norm = wanted.partition("/")
+def _binds(file: dict[str, str | _BindFile], table: ParamTable, note: Any) -> dict[str, Bind]:
+    binds = {}
+    for address, wanted in file.items():
+        where = f"osc.{address!r}"
+        if isinstance(wanted, str):
+            param_id, slash, norm = wanted.partition("/")
+            if slash and norm != "norm":
+                note(where, f"{wanted!r}; expected a parameter, or one with /norm where the sender speaks 0..1")
+            bind = Bind(param_id, NORM if slash else None)
+        else:
+            bind = Bind(wanted.target, wanted.range_in or (NORM if wanted.range_out else None), wanted.range_out)
+            for key, pair in (("in", bind.span), ("out", bind.onto)):
+                if pair is not None and not (pair[0] != pair[1] and all(map(math.isfinite, pair))):
+                    note(f"{where}.{key}", f"[{pair[0]}, {pair[1]}] has no width; expected two different numbers")
         if not address.startswith("/"):
-            note(f"osc.{address!r}", "an OSC address begins with a slash")
-        if param_id not in table:
-            note(f"osc.{address!r}", f"{param_id!r} is no parameter{nearest(param_id, table.ids())}")
-        if slash and norm != "norm":
-            note(
-                f"osc.{address!r}", f"{wanted!r}; expected a parameter, or one with /norm where the sender speaks 0..1"
-            )
+            note(where, "an OSC address begins with a slash")
+        if bind.param not in table:
+            note(where, f"{bind.param!r} is no parameter{nearest(bind.param, table.ids())}")
+        binds[address] = bind
+    return binds

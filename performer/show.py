@@ -34,6 +34,7 @@ SOFTWARE_FPS = (40.0, 36.0, 32.0, 30.0)
 UNKNOWN_REFRESH_FPS = 60.0
 REPORT_S = 0.2  # how often figures are renewed and rooms asked how they are: nobody reads faster
 CLIP_SHOWN_S = 2.0
+DRIVEN_SHOWN_S = 1.0
 LEAST_BPM = 0.05  # a smaller change of tempo is told to nobody
 
 
@@ -95,7 +96,8 @@ class Show:
         self._knobs = Knobs(self.table, [voice.name for voice in setlist.voices])
         self._led: list[ControlEvent] = []  # the tempo that taps or the ear made, for the next frame
         self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
-        self._params = Params(self.plan.cues[first_cue].values)
+        values = self.plan.cues[first_cue].values
+        self._params = Params(values, knobs=values)
         self._part = 0.0  # how much of a partner that is no sibling is seen
         self._frame = 0
         self._choreography_ms = 0.0
@@ -324,7 +326,7 @@ class Show:
     def _state(self, tick: Tick) -> ShowState:
         """What control surfaces are told."""
         return ShowState(
-            values=self._params.values,
+            values=self._params.knobs,
             cue=self.cue,
             beat=tick.beat,
             bpm=self._transport.bpm,
@@ -368,6 +370,8 @@ class Show:
             osc_per_s=hands.messages_per_s,
             osc_refused=hands.refused,
             osc_unknown=hands.unknown,
+            driver=hands.driver,
+            is_driven=bool(hands.driver) and self.clock.now_s() - hands.driven_s < DRIVEN_SHOWN_S,
             cue_now=names[cue],
             cue_next=names[cue + 1] if cue + 1 < len(names) else "",
             beat=self._transport.line.at(now_s) - self._transport.downbeat,

@@ -8,6 +8,7 @@ import pytest
 from performer import resources
 from performer import setlist as setlists
 from performer.choreography.plan import Length
+from performer.control.addresses import NORM, Bind
 from performer.generators import checkpoint as species
 from performer.setlist import SetlistError
 from tests.conftest import small_stylegan2
@@ -25,6 +26,9 @@ bass = [3]
 [osc]
 "/chan1" = "macro.1"
 "/td/speed" = "walk.speed/norm"
+"/knob" = { to = "macro.2", in = [0, 127], out = [0.75, 0.25] }
+[control]
+silence = 10
 [params]
 walk.speed = 0.5
 [[route]]
@@ -71,7 +75,12 @@ def test_a_good_setlist_is_resolved(tmp_path):
     assert [route.name for route in two.routes] == ["kick", "020-1"]
     assert "route.kick" in table and "route.020-1" in table
     assert [voice.name for voice in show.voices] == ["drums", "bass"]
-    assert show.osc == {"/chan1": "macro.1", "/td/speed": "walk.speed/norm"}
+    assert show.binds == {
+        "/chan1": Bind("macro.1"),
+        "/td/speed": Bind("walk.speed", NORM),
+        "/knob": Bind("macro.2", (0.0, 127.0), (0.75, 0.25)),
+    }
+    assert show.silence_s == 10.0
     assert show.plan().anatomy.num_ws == 12
 
 
@@ -117,6 +126,12 @@ def test_bundled_music_has_its_licence():
         (('id = "020"', 'id = "010"'), r"id: '010' is the id of cue[0] too"),
         (("drums = [1, 2]", "drums = [0, 2]"), r"voices.drums: [0, 2]; channels are numbered from 1"),
         (('"macro.1"', '"makro.1"'), r"'makro.1' is no parameter (did you mean 'macro.1'?)"),
+        (('"walk.speed/norm"', '"walk.speed/unit"'), r"osc.'/td/speed': 'walk.speed/unit'; expected a parameter, or one with /norm"),
+        (('"/chan1"', '"chan1"'), r"osc.'chan1': an OSC address begins with a slash"),
+        (("in = [0, 127]", "in = [1, 1]"), r"osc.'/knob'.in: [1.0, 1.0] has no width; expected two different numbers"),
+        (("in = [0, 127]", "inn = [0, 127]"), r"osc.'/knob'.inn: unknown key (did you mean 'in'?)"),
+        (('to = "macro.2", ', ""), r"osc.'/knob': '' is no parameter"),
+        (("silence = 10", "silence = -1"), r"control.silence: -1.0; expected seconds, or 0 for never"),
         (("schema = 1", "schema = 7"), r"schema: 7; expected 1"),
         (("seed = 4", "seed = 4\nclass = 2"), r"class: 2; expected 0 to 0"),
         (('source = "silence"', 'source = "file"\nfile = "nothing.flac"'), r"audio.file: 'nothing.flac' not found"),

@@ -168,13 +168,18 @@ class Plan:
                 memory = replace(memory, previous=None)
 
         routed = not memory.is_panicked
-        current, values, drawn, pressed = self._played(memory.current, memory, features, events, controls, tick, routed)
+        current, knobs, values, drawn, pressed = self._played(
+            memory.current, memory, features, events, controls, tick, routed
+        )
         previous = memory.previous
         if previous is None:
             latent = drawn(values)
         else:
-            previous, before, from_drawn, _ = self._played(previous, memory, features, (), controls, tick, routed)
-            mixed = np.where(self._fades, before + (values - before) * np.float32(mix), values)
+            previous, knobs_before, before, from_drawn, _ = self._played(
+                previous, memory, features, (), controls, tick, routed
+            )
+            knobs = self._faded(knobs_before, knobs, mix)
+            mixed = self._faded(before, values, mix)
             if self.anatomy.siblings > 1:  # both animals are of the species in between that the fade passes
                 for row in self._blends:
                     before[row] = values[row] = mixed[row]
@@ -183,7 +188,11 @@ class Plan:
         if memory.is_panicked and memory.latent is not None:
             latent = memory.latent
         memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent)
-        return memory, Params(frozen_array(values)), latent
+        return memory, Params(frozen_array(values), knobs=frozen_array(knobs)), latent
+
+    def _faded(self, before: F32, after: F32, mix: float) -> F32:
+        """Between two cues' values: numbers with fractions are mixed, switches and whole numbers are the new cue's."""
+        return np.where(self._fades, before + (after - before) * np.float32(mix), after)
 
     # Cues
 
@@ -241,10 +250,11 @@ class Plan:
         controls: Controls,
         tick: Tick,
         routed: bool,
-    ) -> tuple[CueState, F32, Callable[[F32], LatentFrame], tuple[ControlEvent, ...]]:
-        """(the state after, the values, what draws the latent at values, what trigger routes pressed)."""
+    ) -> tuple[CueState, F32, F32, Callable[[F32], LatentFrame], tuple[ControlEvent, ...]]:
+        """(the state after, the knobs, the values, what draws the latent at values, what trigger routes pressed)."""
         cue = self.cues[state.index]
-        values = self._based(cue, state, controls)
+        knobs = self._based(cue, state, controls)
+        values = knobs.copy()
         remembered, pressed = list(state.routes), []
         if routed:
             for row, route in enumerate(cue.routes):
@@ -274,7 +284,7 @@ class Plan:
         noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
         drawn = partial(self._latent, self.anatomy, cue.seed, terms, noise_phase)
         state = replace(state, lines=tuple(lines), routes=tuple(remembered))
-        return state, values, drawn, tuple(pressed)
+        return state, knobs, values, drawn, tuple(pressed)
 
     def _latent(self, anatomy: Anatomy, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
         """What a generator needs to draw the animals of `terms`; with a stranger's own as `partner` where it is seen."""

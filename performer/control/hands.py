@@ -12,11 +12,13 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from performer.control import child, wire
+from performer.control.addresses import Bind
 from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32, ControlEvent
 from performer.params import ParamTable
@@ -29,7 +31,7 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 class ShowState:
     """What control surfaces are told of the show."""
 
-    values: F32  # [P]
+    values: F32  # [P], what the knobs are at: the cue's values and the hands', before routes
     cue: int
     beat: float
     bpm: float
@@ -46,8 +48,11 @@ class HandsStatus:
     received: int = 0
     refused: int = 0
     unknown: int = 0
+    held: int = 0  # values of sources that do not lead
     subscribers: int = 0
     refusal: str = ""  # the newest
+    driver: str = ""  # who moved a parameter last, and which: "10.0.0.7:9001 macro.1"
+    driven_s: float = 0.0  # when
     buffer_bytes: int = 0
     restarts: int = 0
     dropped_presses: int = 0
@@ -64,13 +69,20 @@ class Hands:
         epoch_s: float,
         host: str = "0.0.0.0",
         prefix: str = "/perf",
-        aliases: dict[str, str] | None = None,
+        binds: dict[str, Bind] | None = None,
+        setlist: Path | None = None,
+        silence_s: float = 0.0,
         features: Sequence[tuple[SharedLatest, tuple[int, ...]]] = (),
         feature_names: Sequence[str] = (),
         voices: Sequence[str] = (),
         cues: Sequence[tuple[str, str]] = (("", ""),),
+        cue_values: F32 | None = None,
     ) -> None:
-        """Raises Refused where the port is taken."""
+        """Raises Refused where the port is taken.
+
+        binds: foreign addresses. setlist: where what is learnt is saved. silence_s: a source that sends nothing for so
+        long lets go of what it holds, which glides back to the cue; 0 for never. cue_values: [cues, P].
+        """
         self._table = table
         self._socket = _bound(host, port) if port else None
         self.port = self._socket.getsockname()[1] if self._socket is not None else 0
@@ -83,7 +95,9 @@ class Hands:
         self._job = child.Job(
             table=table,
             prefix=prefix,
-            aliases=aliases or {},
+            binds=binds or {},
+            setlist=setlist,
+            silence_s=silence_s,
             epoch_s=epoch_s,
             levels=self._levels,
             presses=self._presses,
@@ -93,6 +107,7 @@ class Hands:
             feature_names=tuple(feature_names),
             voices=tuple(voices),
             cues=tuple(cues),
+            cue_values=np.tile(table.defaults(), (len(cues), 1)) if cue_values is None else cue_values,
         )
         self._process: Any = None
         self._lifeline: Any = None
@@ -144,8 +159,11 @@ class Hands:
             received=int(record["received"]),
             refused=int(record["refused"]),
             unknown=int(record["unknown"]),
+            held=int(record["held"]),
             subscribers=int(record["subscribers"]),
             refusal=bytes(record["refusal"]).decode("utf-8", "replace"),
+            driver=bytes(record["driver"]).decode("utf-8", "replace"),
+            driven_s=float(record["driven_s"]),
             buffer_bytes=int(record["buffer_bytes"]),
             restarts=self._restarts,
             dropped_presses=self._presses.dropped,

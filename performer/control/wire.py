@@ -16,10 +16,13 @@ STATUS = np.dtype(
         ("received", "i8"),  # messages, strangers and refused ones included
         ("refused", "i8"),  # unreadable datagrams and values that do not fit
         ("unknown", "i8"),  # messages to addresses that nobody has
+        ("held", "i8"),  # values of sources that do not lead
         ("messages_per_s", "f8"),
         ("subscribers", "i4"),
         ("buffer_bytes", "i4"),  # what the system granted for datagrams that wait
         ("refusal", "S120"),  # the newest
+        ("driver", "S120"),  # who moved a parameter last, and which
+        ("driven_s", "f8"),  # when
     ]
 )
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pythonosc.osc_message import OscMessage
 
 from performer.audio.features import feature_names
 from performer.audio.wire import empty_record, features_dtype
+from performer.control.addresses import NORM, Bind
 from performer.control.hands import Hands, ShowState
 from performer.exchange import SharedLatest
 from performer.params import ParamTable, base_params
@@ -47,7 +49,8 @@ class Peer:
                 parsed = OscMessage(self.socket.recv(65535))
             except TimeoutError:
                 continue
-            got.setdefault(parsed.address, []).append(parsed.params[0] if parsed.params else None)
+            args = parsed.params
+            got.setdefault(parsed.address, []).append(args[0] if len(args) == 1 else tuple(args) or None)
             if until(got):
                 return got
         raise AssertionError(f"never heard; got {sorted(got)}")
@@ -59,11 +62,13 @@ def features() -> SharedLatest:
 
 
 @pytest.fixture
-def hands(features):
+def hands(features, tmp_path):
+    setlist = tmp_path / "show.toml"
+    setlist.write_text('# mine\nschema = 1\n\n[osc]  # of the desk\n"/td/low" = "macro.1"\n"/gone" = "macro.2"\n')
     made = Hands(
         table=TABLE, host="127.0.0.1", port=free_port(), epoch_s=time.monotonic(), features=[(features, (0,))],
         feature_names=feature_names(), voices=["mix"], cues=[("1", "egg"), ("2", "wing")],
-        aliases={"/td/low": "macro.1", "/td/bpm": "transport.bpm/norm"},
+        setlist=setlist, binds={"/td/low": Bind("macro.1"), "/td/bpm": Bind("transport.bpm", NORM)},
     )  # fmt: skip
     made.start()
     yield made
@@ -166,8 +171,7 @@ def test_a_subscriber_gets_everything_then_features_and_state(hands, peer, featu
     assert got["/perf/audio/mix/bass/level"][-1] == 0.625
     assert set(got["/perf/cue/current"]) == {"1"}
     hands.publish(state(cue=1))
-    got = peer.heard(until=lambda got: "/perf/cue/name" in got)
-    assert got["/perf/cue/name"] == ["wing"]
+    peer.heard(until=lambda got: "wing" in got.get("/perf/cue/name", ()))
     peer.send("/perf/sys/unsubscribe")
     time.sleep(0.3)
     while True:
@@ -179,6 +183,132 @@ def test_a_subscriber_gets_everything_then_features_and_state(hands, peer, featu
     features.publish(record)
     with pytest.raises(AssertionError, match="never heard"):
         peer.heard(until=bool, seconds=0.5)
+
+
+@pytest.fixture
+def second(hands):
+    made = Peer(hands)
+    yield made
+    made.socket.close()
+
+
+def subscribed(peer: Peer) -> None:
+    """Subscribe, and read the dump to its end."""
+    peer.send("/perf/sys/subscribe")
+    last = f"/perf/{TABLE.params[-1].id.replace('.', '/')}"
+    peer.heard(until=lambda got: last in got)
+
+
+def test_what_one_hand_moves_every_other_is_told_and_not_the_hand(hands, peer, second):
+    hands.publish(state())
+    subscribed(peer)
+    subscribed(second)
+    values = TABLE.defaults()
+    for value in (0.25, 0.5):
+        peer.send("/perf/macro/2", value)
+        events_until(hands, bool)
+        values[TABLE.row("macro.2")] = value
+        hands.publish(state(values=values))
+        second.heard(until=lambda got, value=value: value in got.get("/perf/macro/2", ()))
+    values[TABLE.row("out.freeze")] = 1.0  # a key at the computer
+    hands.publish(state(values=values))
+    got = peer.heard(until=lambda got: 1 in got.get("/perf/out/freeze", ()))
+    assert set(got.get("/perf/macro/2", ())) <= {0.0}  # of the beginning
+    assert isinstance(got["/perf/out/freeze"][-1], int)
+
+
+def test_two_hands_on_one_knob_do_not_fight(hands, peer, second):
+    subscribed(second)
+    peer.send("/perf/macro/1", 0.25)
+    events_until(hands, bool)
+    second.send("/perf/macro/1", 0.75)
+    second.send("/perf/macro/3", 0.75)
+    assert [(event.param, event.value) for event in events_until(hands, bool)] == [("macro.3", 0.75)]
+    mine = "{}:{}".format(*peer.socket.getsockname())
+    got = second.heard(until=lambda got: len(got.get("/perf/sys/lead", ())) >= 2)
+    assert ("macro.1", mine) in got["/perf/sys/lead"]
+    end = time.monotonic() + 5
+    while not hands.status().driver.endswith("macro.3") and time.monotonic() < end:
+        time.sleep(0.02)
+    assert hands.status().held == 1
+    second.send("/perf/sys/take", "macro.1")
+    second.send("/perf/macro/1", 0.5)
+    assert [(event.param, event.value) for event in events_until(hands, bool)] == [("macro.1", 0.5)]
+
+
+def test_steps_start_from_what_was_just_sent(hands, peer):
+    hands.publish(state())
+    peer.send("/perf/macro/4", 0.5)
+    for _ in range(4):
+        peer.send("/perf/macro/4", "+", 0.0625)
+    events_until(hands, lambda events: any(event.value == 0.75 for event in events))
+
+
+def test_a_fader_that_is_wiggled_is_bound_and_saved_with_every_comment(hands, peer):
+    peer.send("/perf/sys/learn", "macro.5")
+    assert peer.heard(until=lambda got: "/perf/sys/learning" in got)["/perf/sys/learning"] == ["macro.5"]
+    subscribed(peer)
+    start = time.monotonic()
+    while time.monotonic() - start < 3.5:
+        peer.send("/mine/fader", 64.0 + 63.0 * np.sin(9.0 * (time.monotonic() - start)))
+        time.sleep(0.02)
+    (bound,) = peer.heard(until=lambda got: "/perf/sys/bound" in got)["/perf/sys/bound"]
+    assert bound[:2] == ("/mine/fader", "macro.5")
+    low, high = bound[2:]
+    assert (1.0 <= low < 3.0) and (125.0 < high <= 127.0)
+    peer.send("/mine/fader", low)
+    events_until(hands, lambda events: events and events[-1].value == 0.0)
+    peer.send("/mine/fader", high)
+    events_until(hands, lambda events: events and events[-1].value == pytest.approx(1.0))
+    peer.send("/perf/sys/save")
+    got = peer.heard(until=lambda got: "/perf/sys/saved" in got)
+    assert got["/perf/sys/saved"] == ["show.toml"]
+    text = hands._job.setlist.read_text()
+    assert text.startswith("# mine\n")
+    assert "# of the desk" in text
+    saved = tomllib.loads(text)["osc"]
+    assert saved["/td/low"] == "macro.1"
+    assert saved["/td/bpm"] == "transport.bpm/norm"
+    assert saved["/mine/fader"] == {"to": "macro.5", "in": [pytest.approx(low), pytest.approx(high)]}
+    peer.send("/perf/sys/unbind", "/mine/fader")
+    peer.heard(until=lambda got: "/perf/sys/unbound" in got)
+
+
+def test_the_first_free_input_is_learnt_where_nothing_is_named(hands, peer):
+    peer.send("/perf/sys/learn")
+    assert peer.heard(until=bool) == {"/perf/sys/learning": ["in.1"]}
+    peer.send("/perf/sys/learn", "cancel")
+    assert peer.heard(until=bool) == {"/perf/sys/learning": [""]}
+    peer.send("/perf/sys/learn", "cue.go")
+    peer.send("/pad", 0)
+    peer.send("/pad", 1)
+    got = peer.heard(until=lambda got: "/perf/sys/bound" in got)
+    assert got["/perf/sys/bound"] == [("/pad", "cue.go")]
+
+
+def test_what_a_silent_source_held_glides_back_to_the_cue():
+    values = np.tile(TABLE.defaults(), (2, 1))
+    values[1, TABLE.row("macro.1")] = 0.25
+    hands = Hands(
+        table=TABLE, host="127.0.0.1", port=free_port(), epoch_s=time.monotonic(), silence_s=0.3,
+        cues=[("1", ""), ("2", "")], cue_values=values,
+    )  # fmt: skip
+    hands.start()
+    peer = Peer(hands)
+    try:
+        hands.publish(state(cue=1))
+        peer.send("/perf/macro/1", 1.0)
+        events = events_until(hands, lambda events: events and events[-1].value < 0.9)
+        told = [event.value for event in events]
+        assert told[0] == 1.0
+        assert told == sorted(told, reverse=True)
+        peer.send("/perf/macro/1", 0.625)  # it is back: the glide ends
+        events_until(hands, lambda events: events and events[-1].value == 0.625)
+        time.sleep(0.1)
+        assert hands.drain() == []
+    finally:
+        peer.socket.close()
+        hands.close()
 
 
 def test_a_flood_loses_nothing(hands, peer):

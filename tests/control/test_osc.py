@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from performer.control.osc import Dispatcher, Impulse, OscError, float_message, messages_of
+from performer.control.addresses import NORM, Bind, Dispatcher
+from performer.control.osc import Impulse, OscError, float_message, int_message, messages_of
 from performer.params import ParamTable, base_params
 
 # 49 packets as AbletonOSC, TouchDesigner, TouchOSC and others send them, hostile ones included, gathered for this
@@ -30,14 +31,15 @@ def message(address: str, *args: object, types: str = "") -> bytes:
 class Board:
     """A dispatcher that remembers what it was told."""
 
-    def __init__(self, **aliases: str) -> None:
+    def __init__(self, binds: dict[str, Bind] | None = None) -> None:
         self.levels: dict[str, float] = {}
         self.presses: list[tuple[str, str]] = []
         self.dispatcher = Dispatcher(
             TABLE,
             set_level=lambda row, value: self.levels.__setitem__(TABLE.params[row].id, value),
             press=lambda row, text: self.presses.append((TABLE.params[row].id, text)),
-            aliases=aliases,
+            current=lambda row: self.levels.get(TABLE.params[row].id, TABLE.params[row].default),
+            binds=binds,
         )
 
     def send(self, datagram: bytes, *, at_s: float = 0.0, source: str = "a") -> list[bool]:
@@ -62,7 +64,7 @@ def test_fixture_is_read_as_it_says(fixture, caplog):
         assert [type(a) for a in got[0].args] == [type(a) for a in wanted]
         assert list(got[0].args) == pytest.approx(wanted, rel=1e-6) if _numeric(wanted) else list(got[0].args) == wanted
     elif expected == ["trigger on 1, ignore 0"]:
-        board = Board(**{got[0].address: "cue.go"})
+        board = Board({got[0].address: Bind("cue.go")})
         board.send(datagram)
         board.send(message(got[0].address, 0))
         board.send(datagram)
@@ -94,6 +96,77 @@ def test_norm_addresses_spread_over_the_range(norm, expected):
     board = Board()
     board.send(message("/perf/transport/bpm/norm", norm))
     assert board.levels == {"transport.bpm": pytest.approx(expected)}
+
+
+@pytest.mark.parametrize(
+    ("address", "args", "expected"),
+    [
+        ("/perf/out/dimmer", ("+", 0.25), 0.75),
+        ("/perf/out/dimmer", ("-", 0.125), 0.375),
+        ("/perf/out/dimmer", ("*", 0.5), 0.25),
+        ("/perf/out/dimmer", ("+", 9.0), 1.0),
+        ("/perf/transport/bpm/norm", ("+", 0.25), 190.0),
+        ("/perf/transport/bpm/norm", ("a", 100.0), 100.0),
+        ("/fader", ("-", 32), 0.4 + 0.4 * 31.5 / 127),
+    ],
+)
+def test_relative_values_start_from_where_the_knob_is(address, args, expected):
+    board = Board({"/fader": Bind("macro.2", (0.0, 127.0), (0.4, 0.8))})
+    board.levels |= {"out.dimmer": 0.5, "transport.bpm": 120.0, "macro.2": 0.6}
+    board.send(message(address, *args))
+    param = TABLE[board.dispatcher.targets(address)[0].param.id]
+    assert board.levels[param.id] == pytest.approx(expected)
+
+
+def test_steps_add_up():
+    board = Board()
+    board.levels["macro.1"] = 0.0
+    for _ in range(10):
+        board.send(message("/perf/macro/1", "+", 0.0625))
+    assert board.levels["macro.1"] == pytest.approx(0.625)
+
+
+@pytest.mark.parametrize(
+    ("bind", "told", "expected"),
+    [
+        (Bind("transport.bpm"), 100.0, 100.0),
+        (Bind("transport.bpm", NORM), 0.5, 160.0),
+        (Bind("transport.bpm", (0.0, 127.0)), 127, 300.0),
+        (Bind("transport.bpm", (0.0, 127.0), (60.0, 90.0)), 63.5, 75.0),
+        (Bind("transport.bpm", (1.0, -1.0), (60.0, 90.0)), -1.0, 90.0),
+        (Bind("transport.bpm", (0.0, 1.0), (90.0, 60.0)), 7.0, 60.0),
+        (Bind("latent.zoom", NORM), 0.5, 1.0),
+    ],
+)
+def test_a_binding_reads_the_senders_range(bind, told, expected):
+    board = Board({"/foreign": bind})
+    board.send(message("/foreign", told))
+    assert board.levels == {bind.param: pytest.approx(expected)}
+
+
+@given(
+    low=st.floats(-1e4, 1e4),
+    width=st.floats(0.01, 1e4),
+    part=st.floats(0.0, 1.0),
+    onto=st.sampled_from([None, (0.2, 0.9)]),
+)
+def test_what_a_sender_would_tell_is_the_inverse_of_what_is_read(low, width, part, onto):
+    bind, param = Bind("macro.1", (low, low + width), onto), TABLE["macro.1"]
+    value = bind.read(param, low + part * width)
+    assert bind.read(param, bind.told(param, value)) == pytest.approx(value, abs=1e-5)
+
+
+def test_our_own_addresses_cannot_be_bound_and_bindings_can_be_taken_back():
+    board = Board({"/a": Bind("macro.1")})
+    with pytest.raises(OscError, match=r"address of macro\.2"):
+        board.dispatcher.bind("/perf/macro/2", Bind("macro.1"))
+    assert board.dispatcher.bind("/a", Bind("macro.3")) == Bind("macro.1")
+    board.send(message("/a", 0.5))
+    board.send(message("/[a]", 0.25))  # a pattern, kept once it was found
+    assert board.levels == {"macro.3": 0.25}
+    assert board.dispatcher.unbind("/a")
+    assert not board.dispatcher.unbind("/a")
+    assert board.send(message("/a", 0.5)) == board.send(message("/[a]", 0.5)) == [False]
 
 
 @pytest.mark.parametrize("args", [("loud",), (), (b"blob",), (None,)])
@@ -181,6 +254,7 @@ def test_bundles_nested_too_deeply_are_refused():
 def test_float_messages_are_what_the_library_writes():
     for address in ("/a", "/ab", "/abc", "/abcd", "/perf/audio/mix/bass/level"):
         assert float_message(address)(0.1) == message(address, 0.1)
+        assert int_message(address)(6.6) == message(address, 7)
 
 
 @given(st.binary(max_size=200))

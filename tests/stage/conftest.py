@@ -69,7 +69,8 @@ class Rig:
         sound: AudioFeatures | None = None,
     ) -> Frame:
         tick = Tick(self.frame, self.frame / FPS, 1 / FPS, 0.0, self.frame / FPS)
-        params = Params(frozen_array(self.values.copy()))
+        values = frozen_array(self.values.copy())
+        params = Params(values, knobs=values)
         images = self._image(pixels, serial), self._image(over, over_serial)
         frame = self.stage.show(images[0], params, tick, hud=hud, over=images[1], part=part, sound=sound)
         self.frame += 1

@@ -155,7 +155,7 @@ def test_trails_last_as_long_at_any_frame_rate() -> None:
 
         def show(pixels: np.ndarray, frame: int, rig: Rig = rig, fps: float = fps) -> np.ndarray:
             tick = Tick(frame, frame / fps, 1 / fps, 0.0, 0.0)
-            rig.stage.show(Image(pixels, frame, 0.0, 0.0), Params(rig.values), tick)
+            rig.stage.show(Image(pixels, frame, 0.0, 0.0), Params(rig.values, knobs=rig.values), tick)
             return rig.stage.read_pixels()[MIDDLE]
 
         for frame in range(int(6 * fps)):

@@ -70,7 +70,7 @@ def test_the_stage_draws_on_it(window: Window) -> None:
     table = ParamTable(base_params())
     stage = Stage(window, table=table, effects=())
     image = Image(flat(200, 40, 40), 0, 0.0, 0.0)
-    stage.show(image, Params(table.defaults()), Tick(0, 0.0, 1 / 60, 0.0, 0.0))
+    stage.show(image, Params(table.defaults(), knobs=table.defaults()), Tick(0, 0.0, 1 / 60, 0.0, 0.0))
     assert np.abs(stage.read_pixels()[90, 160, :3].astype(int) - np.array((200, 40, 40))).max() <= 2
     assert stage.warnings == ()
     stage.close()
