@@ -76,6 +76,10 @@ class Play:
     """Address that OSC listens on; 127.0.0.1 keeps it to this machine."""
     osc_prefix: str = "/perf"
     """What the OSC addresses of the parameters begin with."""
+    http_port: int = 0
+    """TCP port for OSCQuery, by which other programs find every parameter; 0 for none."""
+    lan: bool = False
+    """Let other machines reach the HTTP port too; to move anything then takes the token that is printed."""
     hud: bool = False
     """Show the figures from the start (F1)."""
     frames: Path | None = None
@@ -98,6 +102,9 @@ class Play:
         _within("--fps", self.fps, 1, 1000, "frames a second")
         _within("--seconds", self.seconds, 0, float("inf"), "seconds")
         _within("--osc-port", self.osc_port, 0, 65535, "(0 for no OSC)")
+        _within("--http-port", self.http_port, 0, 65535, "(0 for no OSCQuery)")
+        if self.lan and not self.http_port:
+            raise Refused("--lan without --http-port: expected the port that other machines shall reach, such as 9080")
         if not re.fullmatch(r"(/[A-Za-z0-9_.-]+)+", self.osc_prefix):
             raise Refused(f"--osc-prefix {self.osc_prefix!r}: expected names with a slash before each, such as /perf")
         if self.file is not None and (self.input or self.device or self.host_api):
@@ -122,6 +129,8 @@ class Play:
             osc_host=self.osc_host,
             osc_port=self.osc_port,
             osc_prefix=self.osc_prefix,
+            http_port=self.http_port,
+            lan=self.lan,
             hud=self.hud,
             frames=self.frames,
             snapshot=self.snapshot,

@@ -5,6 +5,7 @@ Thread: main.
 
 import logging
 import os
+import secrets
 import signal
 import tempfile
 import threading
@@ -52,6 +53,8 @@ class PlayOptions:
     osc_host: str = "0.0.0.0"
     osc_port: int = 9000  # 0: no OSC
     osc_prefix: str = "/perf"
+    http_port: int = 0  # 0: no OSCQuery
+    lan: bool = False
     hud: bool = False
     frames: Path | None = None
     snapshot: Path | None = None
@@ -88,6 +91,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
         )
         ears.start()
         opened.append(ears.close)
+        token = secrets.token_urlsafe(9) if options.lan else ""
         hands = Hands(
             table=setlist.table,
             host=options.osc_host,
@@ -102,6 +106,10 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             voices=[voice.name for voice in setlist.voices],
             cues=[(cue.id, cue.name) for cue in setlist.cues],
             cue_values=np.stack([cue.values for cue in setlist.cues]),
+            name=f"performer: {setlist.name}",
+            http_port=options.http_port,
+            http_host="0.0.0.0" if options.lan else "127.0.0.1",
+            token=token,
         )
         hands.start()
         opened.append(hands.close)
@@ -145,6 +153,11 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
     announce(f"display  {display.description}, {display.size_px[0]}x{display.size_px[1]}, {show.fps:g} frames a second")
     if options.osc_port:
         announce(f"osc      port {hands.port}, addresses under {options.osc_prefix}")
+    if options.http_port:
+        from performer.control.discovery import own_addresses
+
+        for address in own_addresses() if options.lan else ["127.0.0.1"]:
+            announce(f"oscquery http://{address}:{hands.http_port}/" + (f"?token={hands.token}" if hands.token else ""))
     return show
 
 

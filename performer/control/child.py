@@ -1,38 +1,43 @@
-"""The control process: one socket, one loop. Datagrams in; features and state out to whoever subscribed.
+"""The control process: one loop. Datagrams and WebSocket frames in; features and state out to whoever wants them.
 
 Levels go into a table of newest values, presses into a bounded mailbox: six thousand messages a second into a
 hundred addresses are a hundred numbers to the show.
 
-Thread: the main thread of its own process. Owns: the socket after it was inherited.
+Thread: the main thread of its own process. Owns: the sockets after they were inherited.
 """
 
+import asyncio
 import contextlib
 import logging
-import select
 import signal
 import socket
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from performer.clock import SystemClock
 from performer.control import wire
 from performer.control.addresses import Bind, Dispatcher, number_in
+from performer.control.facts import Facts
 from performer.control.leads import Leads
 from performer.control.learning import Learner, Learnt
-from performer.control.osc import OscError, OscMessageIn, float_message, message, messages_of
+from performer.control.osc import OscError, OscMessageIn, address_of, message, messages_of
+from performer.control.query import Tree, host_info
 from performer.control.saving import save_binds
-from performer.control.surfaces import Changes, Surfaces, Target, encoders_of, is_told
+from performer.control.surfaces import Addressee, Surfaces, Target
 from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
 from performer.params import FREE_INPUTS, Kind, ParamTable
 from performer.refusal import Refused
 
+if TYPE_CHECKING:
+    from performer.control.web import Client, WebServer
+
 SEND_HZ = 30.0
 DRAIN = 2048  # datagrams taken between two looks at the clock
-LEAST_FEATURE, LEAST_PART = 1e-3, 1e-5  # smaller changes are told to nobody: of a feature; of a parameter's range
 OWN_S = 0.25  # so long after a hand set it, a parameter is what the hand said, whatever the show still tells
 GLIDE_S = 5.0  # over which what a vanished source held goes back to the cue
 
@@ -45,6 +50,9 @@ class Job:
     prefix: str
     binds: dict[str, Bind]
     setlist: Path | None  # where what was learnt is saved
+    name: str  # of the show, for programs that browse
+    osc_port: int
+    token: str  # what it takes to move anything over the web; empty for nothing
     silence_s: float  # a source that sends nothing for so long lets go of what it holds; 0 for never
     epoch_s: float
     levels: SharedLevels
@@ -58,23 +66,43 @@ class Job:
     cue_values: F32  # [cues, P]
 
 
-def main(job: Job, receiver: socket.socket, lifeline: Connection) -> None:
+def main(job: Job, receiver: socket.socket | None, listener: socket.socket | None, lifeline: Connection) -> None:
     """Entry point of the process; ends when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     logging.disable(
         logging.WARNING
     )  # python-osc logs each odd message: a flood of them must not become a flood of text
-    ControlLoop(job, receiver).run(lifeline)
+    # Sockets are watched by the loop itself, which Windows' usual one cannot.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(ControlLoop(job, receiver, listener).run(lifeline))
+
+
+@dataclass(frozen=True, slots=True)
+class _UdpSender:
+    """Who sent a datagram."""
+
+    target: Target
+    source: str
+    host: str
+    may_write: bool = True
 
 
 class ControlLoop:
     """Receives, dispatches, sends."""
 
-    def __init__(self, job: Job, receiver: socket.socket) -> None:
+    def __init__(self, job: Job, receiver: socket.socket | None, listener: socket.socket | None) -> None:
         self._job = job
         self._clock = SystemClock(job.epoch_s)
-        self._socket = receiver
-        self._socket.setblocking(False)
+        self._socket, self._listener = receiver, listener
+        self._facts = Facts(
+            table=job.table,
+            prefix=job.prefix,
+            state=job.state,
+            features=job.features,
+            feature_names=job.feature_names,
+            voices=job.voices,
+            cues=job.cues,
+        )
         self._dispatcher = Dispatcher(
             job.table,
             set_level=self._set_level,
@@ -84,12 +112,13 @@ class ControlLoop:
             binds=job.binds,
         )
         self._leads = Leads()
+        self._sent_leads: dict[int, str] = {}
         self._learner, self._learns = Learner(), ""
-        self._asked: Target = ("", 0)  # who wants to know what is learnt
         self._surfaces = Surfaces(self._post)
+        self._web: WebServer | None = None
         self._now_s = 0.0
-        self._from: Target = ("", 0)
-        self._source = ""
+        self._sender: _UdpSender | Client = _UdpSender(("", 0), "", "")
+        self._asked: Addressee = ("", 0)  # who wants to know what is learnt
         self._set: dict[int, tuple[float, float]] = {}  # by row: what a hand set, and when
         self._heard_s: dict[str, float] = {}  # by source, where silence matters
         self._gliding: dict[int, tuple[float, float]] = {}  # by row: from what, since when
@@ -98,69 +127,91 @@ class ControlLoop:
         before = job.status.read()
         if before is not None:  # counts go on after a restart
             self._status[0] = before
-        self._status["buffer_bytes"] = receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        if receiver is not None:
+            receiver.setblocking(False)
+            self._status["buffer_bytes"] = receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._rate_from = (self._clock.now_s(), int(self._status["received"][0]))
-        encoders = encoders_of(job.table, prefix=job.prefix)
-        spans = np.array([LEAST_PART * (param.high - param.low) for param in job.table.params], np.float32)
-        self._changes = Changes(encoders, np.maximum(spans, 1e-7))
-        self._encoders = encoders
-        self._features = [
-            Changes(
-                [float_message(f"{job.prefix}/audio/{voice}/{name.replace('.', '/')}") for name in job.feature_names],
-                np.full(len(job.feature_names), LEAST_FEATURE, np.float32),
-            )
-            for voice in job.voices
-        ]
-        self._sent_cue = -1
-        self._sent_leads: dict[int, str] = {}
 
-    def run(self, lifeline: Connection) -> None:
+    async def run(self, lifeline: Connection) -> None:
         """Serve until the other end of `lifeline` is closed."""
-        send_s = self._clock.now_s()
-        while True:
-            wait_s = min(max(send_s - self._clock.now_s(), 0.0), 0.05)
-            readable, _, _ = select.select([self._socket], [], [], wait_s)
-            if readable:
-                self._receive()
-            now_s = self._clock.now_s()
-            if now_s >= send_s:
-                send_s = max(send_s + 1.0 / SEND_HZ, now_s)
-                self._send(now_s)
-                if lifeline.poll():  # nothing is ever sent: it is readable only once the parent is gone
-                    return
+        loop = asyncio.get_running_loop()
+        if self._socket is not None:
+            loop.add_reader(self._socket.fileno(), self._receive)
+        announcement = None
+        if self._listener is not None:
+            from performer.control.discovery import Announcement  # what nobody asked for is not loaded
+            from performer.control.web import WebServer
+
+            tree = Tree(
+                self._facts.leaves(),
+                value_of=self._facts.value,
+                host_info=host_info(name=self._job.name, osc_port=self._job.osc_port),
+            )
+            self._web = WebServer(tree, receive=self._receive_web, listened=self._listened, token=self._job.token)
+            await self._web.start(self._listener)
+            announcement = Announcement(self._job.name, listener=self._listener, osc_port=self._job.osc_port)
+            announcement.start()
+        try:
+            while not lifeline.poll():  # nothing is ever sent: it is readable only once the parent is gone
+                began_s = self._clock.now_s()
+                self._send(began_s)
+                await asyncio.sleep(max(began_s + 1.0 / SEND_HZ - self._clock.now_s(), 0.001))
+        finally:
+            if announcement is not None:
+                await announcement.close()
+            if self._web is not None:
+                await self._web.close()
 
     # In
 
     def _receive(self) -> None:
+        """All datagrams that wait, up to a number at which others get their turn."""
+        assert self._socket is not None
         self._now_s = self._clock.now_s()
-        status = self._status
         for _ in range(DRAIN):
             try:
-                datagram, self._from = self._socket.recvfrom(65535)
+                datagram, target = self._socket.recvfrom(65535)
             except BlockingIOError:
                 return
             except OSError:  # an earlier answer bounced; there is nothing to read
                 continue
-            self._source = f"{self._from[0]}:{self._from[1]}"
+            self._take(datagram, _UdpSender(target, f"{target[0]}:{target[1]}", target[0]))
+
+    def _receive_web(self, datagram: bytes, client: "Client") -> None:
+        """A frame of a WebSocket."""
+        self._now_s = self._clock.now_s()
+        self._take(datagram, client)
+
+    def _take(self, datagram: bytes, sender: "_UdpSender | Client") -> None:
+        self._sender = sender
+        status = self._status
+        try:
+            messages = messages_of(datagram)
+        except OscError as error:
+            status["received"] += 1
+            self._refuse(error)
+            return
+        if self._job.silence_s > 0.0:
+            self._heard_s[sender.source] = self._now_s
+        for each in messages:
+            status["received"] += 1
             try:
-                messages = messages_of(datagram)
+                if not sender.may_write and each.args[-1:] != ("?",):
+                    raise OscError("came without the token, so it may only listen")
+                if not self._handle(each):
+                    status["unknown"] += 1
             except OscError as error:
-                status["received"] += 1
                 self._refuse(error)
-                continue
-            if self._job.silence_s > 0.0:
-                self._heard_s[self._source] = self._now_s
-            for each in messages:
-                status["received"] += 1
-                try:
-                    if not self._handle(each):
-                        status["unknown"] += 1
-                except OscError as error:
-                    self._refuse(error)
+
+    def _listened(self, client: "Client", address: str) -> None:
+        """Somebody listens from now on: what there is to know is told at once."""
+        for leaf in self._facts.leaves():
+            if leaf.has_value and (leaf.address == address or leaf.address.startswith(address.rstrip("/") + "/")):
+                client.tell(leaf.address, self._facts.datagram(leaf.address))
 
     def _refuse(self, error: OscError) -> None:
         self._status["refused"] += 1
-        self._status["refusal"] = f"{self._from[0]}: {error}".encode()[:120]
+        self._status["refusal"] = f"{self._sender.host}: {error}".encode()[:120]
 
     def _handle(self, each: OscMessageIn) -> bool:
         if each.args[-1:] == ("?",):
@@ -172,39 +223,39 @@ class ControlLoop:
             told = number_in(each.args) if each.args else 1.0
             if told is not None:
                 self._learner.note(each.address, told, at_s=self._now_s)
-        return self._dispatcher.apply(each, at_s=self._now_s, source=self._source)
+        return self._dispatcher.apply(each, at_s=self._now_s, source=self._sender.source)
 
     def _set_level(self, row: int, value: float) -> None:
-        if not self._leads.admits(row, value, at_s=self._now_s, source=self._source):
+        if not self._leads.admits(row, value, at_s=self._now_s, source=self._sender.source):
             self._status["held"] += 1
             return
         self._gliding.pop(row, None)
         self._set[row] = (value, self._now_s)
-        self._job.levels.set(row, value, at_s=self._now_s, source=wire.packed_address(self._from[0]))
+        self._job.levels.set(row, value, at_s=self._now_s, source=wire.packed_address(self._sender.host))
 
     def _press(self, row: int, text: str) -> None:
-        source = wire.packed_address(self._from[0])
+        source = wire.packed_address(self._sender.host)
         if not self._job.presses.post(row, source, self._now_s, text.encode()[:64]):
             raise OscError("too many presses at once; this one was dropped")
 
     def _current(self, row: int) -> float:
         """What a relative value starts from: what a hand has just set, or what the show says."""
         value, set_s = self._set.get(row, (0.0, -1e9))
-        return value if self._now_s - set_s < OWN_S else float(self._values()[row])
+        return value if self._now_s - set_s < OWN_S else float(self._facts.knobs()[row])
 
     def _serve(self, command: str, args: tuple[object, ...]) -> bool:
         """`sys/...`: what is asked of the control process itself."""
         match command:
             case "ping":
-                self._post(self._from, self._told("pong"))
+                self._post(self._to, self._told("pong"))
             case "subscribe":
                 target = self._target(args)
-                if self._surfaces.subscribe(target, origin=self._source, now_s=self._now_s):
+                if self._surfaces.subscribe(target, origin=self._sender.source, now_s=self._now_s):
                     self._surfaces.dump(target, self._dump())
             case "unsubscribe":
                 self._surfaces.unsubscribe(self._target(args))
             case "sync":
-                self._surfaces.dump(self._target(args), self._dump())
+                self._surfaces.dump(self._target(args) if args else self._to, self._dump())
             case "take" | "release":
                 self._give_lead(command, args)
             case "learn":
@@ -215,7 +266,7 @@ class ControlLoop:
                     raise OscError(f"{address!r} is bound to nothing")
                 self._announce("unbound", address)
             case "binds":
-                self._surfaces.dump(self._from, [self._bound(address) for address in self._dispatcher.binds])
+                self._surfaces.dump(self._to, [self._bound(address) for address in self._dispatcher.binds])
             case "save":
                 self._save()
             case _:
@@ -234,7 +285,7 @@ class ControlLoop:
 
     def _give_lead(self, command: str, args: tuple[object, ...]) -> None:
         if command == "take":
-            self._leads.take(self._row(args), at_s=self._now_s, source=self._source)
+            self._leads.take(self._row(args), at_s=self._now_s, source=self._sender.source)
         elif args:
             self._leads.let_go(self._row(args))
         else:
@@ -242,7 +293,7 @@ class ControlLoop:
 
     def _target(self, args: tuple[object, ...]) -> Target:
         """Who is meant by (host, port), (port) or nothing: the sender fills what is missing."""
-        host, port = self._from
+        host, port = self._sender.target if isinstance(self._sender, _UdpSender) else (self._sender.host, 0)
         for arg in args:
             if isinstance(arg, str):
                 host = arg
@@ -272,7 +323,7 @@ class ControlLoop:
             if free is None:
                 raise OscError("all free inputs are bound; name a parameter, or unbind an address")
             param = self._job.table[free]
-        self._learns, self._asked = param.id, self._from
+        self._learns, self._asked = param.id, self._to
         is_press = param.kind in (Kind.TRIGGER, Kind.BOOL)
         self._learner.begin(at_s=self._now_s, is_press=is_press)
         self._announce("learning", param.id)
@@ -280,11 +331,11 @@ class ControlLoop:
     def _learnt(self, learnt: Learnt) -> None:
         """Bind what was wiggled."""
         kind = self._job.table[self._learns].kind
-        span = (learnt.low, learnt.high) if is_told(kind) and kind is not Kind.BOOL else None
+        span = (learnt.low, learnt.high) if kind in (Kind.FLOAT, Kind.INT) else None
         self._dispatcher.bind(learnt.address, Bind(self._learns, span))
         datagram = self._bound(learnt.address)
         self._post(self._asked, datagram)
-        self._surfaces.tell([datagram], but="{}:{}".format(*self._asked))
+        self._tell([datagram], but="{}:{}".format(*self._asked) if isinstance(self._asked, tuple) else "")
 
     def _bound(self, address: str) -> bytes:
         """`sys/bound`: address, parameter, and the sender's range where it has one."""
@@ -305,8 +356,8 @@ class ControlLoop:
     def _announce(self, what: str, *args: str) -> None:
         """Tell all subscribers, and who asked."""
         datagram = self._told(what, *args)
-        self._post(self._from, datagram)
-        self._surfaces.tell([datagram], but=self._source)
+        self._post(self._to, datagram)
+        self._tell([datagram], but=self._sender.source)
 
     def _told(self, what: str, *args: str | float) -> bytes:
         return message(f"{self._job.prefix}/sys/{what}", args)
@@ -317,20 +368,12 @@ class ControlLoop:
         """A `?`: the current value to whoever asks."""
         targets = self._dispatcher.targets(address)
         for target in targets:
-            self._post(self._from, self._value_of(target.row))
+            self._post(self._to, self._facts.value_of(target.row))
         return bool(targets)
-
-    def _values(self) -> np.ndarray:
-        state = self._job.state.read()
-        return self._job.table.defaults() if state is None else state["values"]
 
     def _dump(self) -> list[bytes | int]:
         """Everything that there is to know, the values as rows."""
-        rows = [row for row, param in enumerate(self._job.table.params) if is_told(param.kind)]
-        return [*self._cue_messages(), *rows]
-
-    def _value_of(self, row: int) -> bytes:
-        return self._encoders[row](float(self._values()[row]))
+        return [*self._facts.cue_messages(), *self._facts.rows]
 
     def _send(self, now_s: float) -> None:
         self._now_s = now_s
@@ -339,12 +382,12 @@ class ControlLoop:
             self._learnt(learnt)
         if self._job.silence_s > 0.0:
             self._let_go_of_silent(now_s)
-        for row, datagram in self._changed():
-            self._surfaces.tell([datagram], but=self._leads.driver(row, now_s=now_s, within_s=OWN_S))
-        self._surfaces.tell([*self._changed_state(), *self._changed_leads()])
-        if len(self._surfaces):
-            self._surfaces.tell(self._changed_features())
-        self._surfaces.step(now_s, value_of=self._value_of)
+        for row, datagram in self._facts.changed_knobs():
+            self._tell([datagram], but=self._leads.driver(row, now_s=now_s, within_s=OWN_S), row=row)
+        self._tell([*self._facts.changed_state(), *self._changed_leads()])
+        if len(self._surfaces) or (self._web is not None and self._web.clients):
+            self._tell(self._facts.changed_features())
+        self._surfaces.step(now_s, value_of=self._facts.value_of)
         since_s, before = self._rate_from
         if now_s - since_s >= 1.0:
             received = int(self._status["received"][0])
@@ -359,48 +402,13 @@ class ControlLoop:
         self._status["heartbeat_s"] = now_s
         self._job.status.publish(self._status)
 
-    def _changed(self) -> list[tuple[int, bytes]]:
-        """What knobs are at, by row, where that changed."""
-        state = self._job.state.read()
-        if state is None:
-            return []
-        params = self._job.table.params
-        return [(row, datagram) for row, datagram in self._changes.of(state["values"]) if is_told(params[row].kind)]
-
-    def _changed_features(self) -> list[bytes]:
-        """What the room sounds like: `/perf/audio/<voice>/<feature>`, where that changed."""
-        datagrams = []
-        for features, rows in self._job.features:
-            record = features.read()
-            if record is not None:
-                for voice, values in zip(rows, record["values"], strict=True):
-                    datagrams += [datagram for _, datagram in self._features[voice].of(values)]
-        return datagrams
-
-    def _changed_state(self) -> list[bytes]:
-        state, prefix = self._job.state.read(), self._job.prefix
-        if state is None:
-            return []
-        datagrams = [
-            float_message(f"{prefix}/transport/beat")(float(state["beat"])),
-            float_message(f"{prefix}/transport/phase")(float(state["beat"]) % 1.0),
-            float_message(f"{prefix}/sys/fps")(float(state["fps"])),
-            float_message(f"{prefix}/sys/latency_ms")(float(state["latency_ms"])),
-        ]
-        cue = int(state["cue"])
-        if cue != self._sent_cue:
-            self._sent_cue = cue
-            datagrams += self._cue_messages()
-        return datagrams
-
-    def _cue_messages(self) -> list[bytes]:
-        """Which cue plays; nothing before the first frame."""
-        state = self._job.state.read()
-        if state is None:
-            return []
-        cue_id, name = self._job.cues[int(state["cue"])]
-        prefix = self._job.prefix
-        return [message(f"{prefix}/cue/current", (cue_id,)), message(f"{prefix}/cue/name", (name,))]
+    def _tell(self, datagrams: list[bytes], *, but: str = "", row: int | None = None) -> None:
+        """Tell subscribers and listeners, but not the source that made it so. row: of the knob that this is about."""
+        self._surfaces.tell(datagrams, but=but)
+        for client in self._web.clients if self._web is not None else ():
+            if client.source != but:
+                for datagram in datagrams:
+                    client.tell(address_of(datagram), datagram if row is None else self._facts.typed(row, datagram))
 
     def _changed_leads(self) -> list[bytes]:
         """`sys/lead`: who drives a parameter, where that changed."""
@@ -418,10 +426,9 @@ class ControlLoop:
                 self._leads.let_go(row)
                 self._heard_s.pop(lead.source, None)
                 self._gliding[row] = (self._current(row), now_s)
-        state = self._job.state.read()
-        if not self._gliding or state is None:
+        if not self._gliding:
             return
-        rests = self._job.cue_values[int(state["cue"])]
+        rests = self._job.cue_values[self._facts.cue()]
         for row, (begun_at, since_s) in list(self._gliding.items()):
             part = min((now_s - since_s) / GLIDE_S, 1.0)
             value = self._job.table.params[row].admit(begun_at + (float(rests[row]) - begun_at) * part)
@@ -429,6 +436,14 @@ class ControlLoop:
             if part >= 1.0:
                 del self._gliding[row]
 
-    def _post(self, target: Target, datagram: bytes) -> None:
-        with contextlib.suppress(OSError):  # a target that is gone must not hold up the others
-            self._socket.sendto(datagram, target)
+    @property
+    def _to(self) -> Addressee:
+        """Where answers to whoever is served now go."""
+        return self._sender.target if isinstance(self._sender, _UdpSender) else self._sender
+
+    def _post(self, target: Addressee, datagram: bytes) -> None:
+        if not isinstance(target, tuple):
+            target.reply(datagram)
+        elif self._socket is not None:
+            with contextlib.suppress(OSError):  # a target that is gone must not hold up the others
+                self._socket.sendto(datagram, target)

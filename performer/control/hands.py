@@ -8,6 +8,7 @@ Thread: `drain`, `publish`, `status` and `news` on the render thread; a watcher 
 
 import contextlib
 import errno
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class HandsStatus:
 
 
 class Hands:
-    """OSC, received in a process of its own. Port 0 is no OSC: all calls then do nothing."""
+    """OSC and OSCQuery, served by a process of their own. Where both ports are 0 all calls do nothing."""
 
     def __init__(
         self,
@@ -77,15 +78,34 @@ class Hands:
         voices: Sequence[str] = (),
         cues: Sequence[tuple[str, str]] = (("", ""),),
         cue_values: F32 | None = None,
+        name: str = "performer",
+        http_port: int = 0,
+        http_host: str = "127.0.0.1",
+        token: str = "",
     ) -> None:
         """Raises Refused where the port is taken.
 
         binds: foreign addresses. setlist: where what is learnt is saved. silence_s: a source that sends nothing for so
-        long lets go of what it holds, which glides back to the cue; 0 for never. cue_values: [cues, P].
+        long lets go of what it holds, which glides back to the cue; 0 for never. cue_values: [cues, P]. name: of the
+        show, for programs that browse. http_port: of OSCQuery; 0 for none. token: what it takes to move anything by it.
         """
         self._table = table
+        self._process: Any = None
+        self._lifeline: Any = None
+        self._restarts = 0
+        self._news: Mailbox[str] = Mailbox(64)
+        self._closing = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._listener: socket.socket | None = None
         self._socket = _bound(host, port) if port else None
         self.port = self._socket.getsockname()[1] if self._socket is not None else 0
+        try:
+            self._listener = _listening(http_host, http_port) if http_port else None
+        except Refused:
+            self.close()
+            raise
+        self.token = token
+        self.http_port = self._listener.getsockname()[1] if self._listener is not None else 0
         self._levels = SharedLevels(len(table))
         self._presses = SharedMailbox(wire.PRESS, capacity=4096)
         self._status = SharedLatest(wire.STATUS)
@@ -97,6 +117,9 @@ class Hands:
             prefix=prefix,
             binds=binds or {},
             setlist=setlist,
+            name=name,
+            osc_port=self.port,
+            token=token,
             silence_s=silence_s,
             epoch_s=epoch_s,
             levels=self._levels,
@@ -109,16 +132,10 @@ class Hands:
             cues=tuple(cues),
             cue_values=np.tile(table.defaults(), (len(cues), 1)) if cue_values is None else cue_values,
         )
-        self._process: Any = None
-        self._lifeline: Any = None
-        self._restarts = 0
-        self._news: Mailbox[str] = Mailbox(64)
-        self._closing = threading.Event()
-        self._watcher: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the process; returns at once."""
-        if self._socket is None:
+        if self._socket is None and self._listener is None:
             return
         self._spawn()
         self._watcher = threading.Thread(target=self._watch, name="hands-watcher", daemon=True)
@@ -184,14 +201,18 @@ class Hands:
         if self._watcher is not None:
             self._watcher.join(timeout=2.0)
         self._end_process()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        for each in (self._socket, self._listener):
+            if each is not None:
+                each.close()
+        self._socket = self._listener = None
 
     def _spawn(self) -> None:
         ours, theirs = SPAWN.Pipe(duplex=False)
         self._process = SPAWN.Process(
-            target=child.main, args=(self._job, self._socket, ours), name="performer-control", daemon=True
+            target=child.main,
+            args=(self._job, self._socket, self._listener, ours),
+            name="performer-control",
+            daemon=True,
         )
         self._process.start()
         ours.close()
@@ -225,13 +246,31 @@ def _bound(host: str, port: int) -> socket.socket:
         receiver.bind((host, port))
     except OSError as error:
         receiver.close()
-        if error.errno == errno.EADDRINUSE:
-            why = "another program, or another performer, has it"
-            remedy = f"close that, or choose another, such as --osc-port {port + 1 if port < 65535 else 9001}"
-        elif error.errno == errno.EACCES:
-            why, remedy = "the system keeps it to itself", "choose one above 1023 with --osc-port, such as 9000"
-        else:
-            why = error.strerror or str(error)
-            remedy = "expected --osc-host to be an address of this machine: 0.0.0.0 for all, 127.0.0.1 for itself alone"
-        raise Refused(f"OSC port {port} on {host} cannot be used: {why}; {remedy}") from None
+        raise _unusable(error, f"OSC port {port} on {host}", port, option="--osc-port", of_host="--osc-host") from None
     return receiver
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":  # there, a port that was ours a moment ago may be used at once
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise _unusable(error, f"HTTP port {port} on {host}", port, option="--http-port", of_host="the host") from None
+    return listener
+
+
+def _unusable(error: OSError, what: str, port: int, *, option: str, of_host: str) -> Refused:
+    """Why a port cannot be had, and what to do."""
+    if error.errno == errno.EADDRINUSE:
+        why = "another program, or another performer, has it"
+        remedy = f"close that, or choose another, such as {option} {port + 1 if port < 65535 else 9001}"
+    elif error.errno == errno.EACCES:
+        why, remedy = "the system keeps it to itself", f"choose one above 1023 with {option}, such as 9000"
+    else:
+        why = error.strerror or str(error)
+        remedy = f"expected {of_host} to be an address of this machine: 0.0.0.0 for all, 127.0.0.1 for itself alone"
+    return Refused(f"{what} cannot be used: {why}; {remedy}")

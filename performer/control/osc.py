@@ -138,5 +138,16 @@ def int_message(address: str) -> Callable[[float], bytes]:
     return lambda value: head + struct.pack(">i", round(value))
 
 
+def switch_message(address: str) -> Callable[[float], bytes]:
+    """The same with `T` or `F`."""
+    head = _padded(address.encode())
+    return lambda value: head + (b",T\0\0" if value > 0 else b",F\0\0")
+
+
+def address_of(datagram: bytes) -> str:
+    """The address of a message that we made."""
+    return datagram[: datagram.index(0)].decode()
+
+
 def _padded(text: bytes) -> bytes:
     return text + b"\0" * (4 - len(text) % 4)

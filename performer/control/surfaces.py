@@ -3,16 +3,26 @@
 Thread: the control process. Time is an argument.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
+from performer.control.osc import OscError
 
-from performer.control.osc import OscError, float_message, int_message
-from performer.flow import F32
-from performer.params import Kind, ParamTable
+
+class Listener(Protocol):
+    """Somebody who is connected, and can be told something at once."""
+
+    source: str
+    host: str
+
+    def reply(self, datagram: bytes) -> None:
+        """Send this."""
+        ...
+
 
 Target = tuple[str, int]  # host, port
+Addressee = Target | Listener
 
 SUBSCRIPTION_S = 60.0  # a subscriber that is not renewed is forgotten: it may have been switched off
 MOST_SUBSCRIBERS = 32
@@ -28,10 +38,10 @@ class _Subscriber:
 class Surfaces:
     """The subscribers, and what waits for them."""
 
-    def __init__(self, post: Callable[[Target, bytes], None]) -> None:
+    def __init__(self, post: Callable[[Addressee, bytes], None]) -> None:
         self._post = post
         self._subscribers: dict[Target, _Subscriber] = {}
-        self._dumps: dict[Target, list[bytes | int]] = {}
+        self._dumps: dict[Addressee, list[bytes | int]] = {}
 
     def __len__(self) -> int:
         return len(self._subscribers)
@@ -48,7 +58,7 @@ class Surfaces:
         """End it."""
         self._subscribers.pop(target, None)
 
-    def dump(self, target: Target, datagrams: list[bytes | int]) -> None:
+    def dump(self, target: Addressee, datagrams: list[bytes | int]) -> None:
         """Send all of these, in portions; a number is a row, of which the value at that moment is sent.
 
         Raises OscError where too many are served at once.
@@ -86,33 +96,3 @@ class Surfaces:
         return subscriber.origin == source or (
             target[0] == host and sum(other[0] == host for other in self._subscribers) == 1
         )
-
-
-class Changes:
-    """Numbers of which only what changed is told."""
-
-    def __init__(self, encoders: Sequence[Callable[[float], bytes]], least: F32) -> None:
-        self._encoders = encoders
-        self._least = least  # [n], a smaller change is told to nobody
-        self._sent = np.full(len(encoders), np.inf, np.float32)
-
-    def of(self, values: F32) -> list[tuple[int, bytes]]:
-        """(row, datagram) of each of `values` [n] that changed since it was last told."""
-        changed = []
-        for row in np.flatnonzero(~(np.abs(values - self._sent) < self._least)).tolist():
-            self._sent[row] = values[row]
-            changed.append((row, self._encoders[row](float(values[row]))))
-        return changed
-
-
-def encoders_of(table: ParamTable, *, prefix: str) -> list[Callable[[float], bytes]]:
-    """How each parameter's value is told: whole numbers and switches as such, for programs that show them as such."""
-    return [
-        (int_message if param.kind in (Kind.INT, Kind.BOOL) else float_message)(table.address(param, prefix=prefix))
-        for param in table.params
-    ]
-
-
-def is_told(kind: Kind) -> bool:
-    """Whether parameters of this kind have a value that can be told."""
-    return kind not in (Kind.TRIGGER, Kind.TEXT)

@@ -1,0 +1,177 @@
+"""Facts: everything that hands may read, by address, and what of it changed.
+
+Thread: the control process.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from performer.control.osc import float_message, int_message, message, switch_message
+from performer.control.query import READ, Leaf, Value, param_leaves
+from performer.exchange import SharedLatest
+from performer.flow import F32
+from performer.params import Kind, ParamTable
+
+LEAST_FEATURE, LEAST_PART = 1e-3, 1e-5  # smaller changes are told to nobody: of a feature; of a parameter's range
+Encoder = Callable[[float], bytes]
+
+
+class Changes:
+    """Numbers of which only what changed is told."""
+
+    def __init__(self, encoders: Sequence[Encoder], least: F32) -> None:
+        self._encoders = encoders
+        self._least = least  # [n], a smaller change is told to nobody
+        self._sent = np.full(len(encoders), np.inf, np.float32)
+
+    def of(self, values: F32) -> list[tuple[int, bytes]]:
+        """(row, datagram) of each of `values` [n] that changed since it was last told."""
+        changed = []
+        for row in np.flatnonzero(~(np.abs(values - self._sent) < self._least)).tolist():
+            self._sent[row] = values[row]
+            changed.append((row, self._encoders[row](float(values[row]))))
+        return changed
+
+
+class Facts:
+    """What the knobs are at, what is heard, and how the show is."""
+
+    def __init__(
+        self,
+        *,
+        table: ParamTable,
+        prefix: str,
+        state: SharedLatest,
+        features: Sequence[tuple[SharedLatest, tuple[int, ...]]],
+        feature_names: Sequence[str],
+        voices: Sequence[str],
+        cues: Sequence[tuple[str, str]],
+    ) -> None:
+        self._table, self._state, self._cues, self._features = table, state, cues, features
+        self.encoders = [_encoder(param.kind)(table.address(param, prefix=prefix)) for param in table.params]
+        self._is_told = [param.kind not in (Kind.TRIGGER, Kind.TEXT) for param in table.params]
+        self.rows = [row for row, is_told in enumerate(self._is_told) if is_told]  # of what has a value
+        spans = np.array([LEAST_PART * (param.high - param.low) for param in table.params], np.float32)
+        self._knobs = Changes(self.encoders, np.maximum(spans, 1e-7))
+        heard = [[f"{prefix}/audio/{voice}/{name.replace('.', '/')}" for name in feature_names] for voice in voices]
+        least = np.full(len(feature_names), LEAST_FEATURE, np.float32)
+        self._heard = [Changes([float_message(address) for address in addresses], least) for addresses in heard]
+        self._sent_cue = -1
+        self._places = {
+            address: (voice, column)
+            for voice, addresses in enumerate(heard)
+            for column, address in enumerate(addresses)
+        }
+        self._params = {table.address(param, prefix=prefix): row for row, param in enumerate(table.params)}
+        self._figures: dict[str, Callable[[Any], float]] = {
+            f"{prefix}/transport/beat": lambda state: float(state["beat"]),
+            f"{prefix}/transport/phase": lambda state: float(state["beat"]) % 1.0,
+            f"{prefix}/sys/fps": lambda state: float(state["fps"]),
+            f"{prefix}/sys/latency_ms": lambda state: float(state["latency_ms"]),
+        }
+        self._figure_encoders = {address: float_message(address) for address in self._figures}
+        self._texts = {f"{prefix}/cue/current": 0, f"{prefix}/cue/name": 1}
+        self._prefix = prefix
+
+    def leaves(self) -> list[Leaf]:
+        """All addresses that are listed."""
+        helps = {"beat": "beats since the show began", "phase": "the part of a beat", "fps": "frames a second",
+                 "latency_ms": "sound to light, in milliseconds; 0 while unknown", "current": "id of the cue that plays",
+                 "name": "its name"}  # fmt: skip
+        return [
+            *param_leaves(self._table, prefix=self._prefix),
+            *(Leaf(address, "f", READ, "what is heard") for address in self._places),
+            *(Leaf(address, "f", READ, helps[address.rpartition("/")[2]]) for address in self._figures),
+            *(Leaf(address, "s", READ, helps[address.rpartition("/")[2]]) for address in self._texts),
+        ]
+
+    def knobs(self) -> F32:
+        """[P], what the knobs are at; the defaults before the first frame."""
+        state = self._state.read()
+        return self._table.defaults() if state is None else state["values"]
+
+    def cue(self) -> int:
+        """Index of the cue that plays; the first before the first frame."""
+        state = self._state.read()
+        return 0 if state is None else int(state["cue"])
+
+    def value(self, address: str) -> Value:
+        """The value of a leaf that can be read."""
+        if address in self._params:
+            return float(self.knobs()[self._params[address]])
+        if address in self._places:
+            voice, column = self._places[address]
+            for features, rows in self._features:
+                record = features.read()
+                if record is not None and voice in rows:
+                    return float(record["values"][rows.index(voice)][column])
+            return 0.0
+        state = self._state.read()
+        if address in self._figures:
+            return self._figures[address](state) if state is not None else 0.0
+        return self._cues[self.cue()][self._texts[address]] if state is not None else ""
+
+    def datagram(self, address: str) -> bytes:
+        """The same as OSC, a switch as `T` or `F`: for programs that know its type from the tree."""
+        value = self.value(address)
+        if isinstance(value, str):
+            return message(address, (value,))
+        row = self._params.get(address)
+        if row is None:
+            return float_message(address)(value)
+        return self.typed(row, self.encoders[row](value))
+
+    def typed(self, row: int, datagram: bytes) -> bytes:
+        """What was told of a row, with a switch as `T` or `F`."""
+        param = self._table.params[row]
+        if param.kind is not Kind.BOOL:
+            return datagram
+        return switch_message(self._table.address(param, prefix=self._prefix))(float(self.knobs()[row]))
+
+    def value_of(self, row: int) -> bytes:
+        """A row as OSC."""
+        return self.encoders[row](float(self.knobs()[row]))
+
+    def changed_knobs(self) -> list[tuple[int, bytes]]:
+        """(row, datagram) of the knobs that moved."""
+        state = self._state.read()
+        if state is None:
+            return []
+        return [(row, datagram) for row, datagram in self._knobs.of(state["values"]) if self._is_told[row]]
+
+    def changed_features(self) -> list[bytes]:
+        """What the room sounds like, where that changed."""
+        datagrams = []
+        for features, rows in self._features:
+            record = features.read()
+            if record is not None:
+                for voice, values in zip(rows, record["values"], strict=True):
+                    datagrams += [datagram for _, datagram in self._heard[voice].of(values)]
+        return datagrams
+
+    def changed_state(self) -> list[bytes]:
+        """How the show is; the cue where it changed."""
+        state = self._state.read()
+        if state is None:
+            return []
+        datagrams = [self._figure_encoders[address](figure(state)) for address, figure in self._figures.items()]
+        cue = int(state["cue"])
+        if cue != self._sent_cue:
+            self._sent_cue = cue
+            datagrams += self.cue_messages()
+        return datagrams
+
+    def cue_messages(self) -> list[bytes]:
+        """Which cue plays; nothing before the first frame."""
+        state = self._state.read()
+        if state is None:
+            return []
+        cue = self._cues[int(state["cue"])]
+        return [message(address, (cue[which],)) for address, which in self._texts.items()]
+
+
+def _encoder(kind: Kind) -> Callable[[str], Encoder]:
+    """Whole numbers and switches are told as whole numbers, for programs that show them as such."""
+    return int_message if kind in (Kind.INT, Kind.BOOL) else float_message
