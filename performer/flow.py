@@ -82,6 +82,22 @@ class AudioFeatures:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """A beat that somebody else keeps: a line through time."""
+
+    source: str  # who: link, osc, ear
+    bpm: float
+    beat: float  # at at_s; whole numbers are beats
+    at_s: float
+    downbeat: int = 0  # beats that are congruent to it modulo 4 begin a bar
+    has_phase: bool = True  # False where only the tempo is known
+
+    def at(self, at_s: float) -> float:
+        """The beat at show time `at_s`."""
+        return self.beat + (at_s - self.at_s) * self.bpm / 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class AudioEvent:
     """One hit, exactly once."""
 

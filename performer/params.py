@@ -97,6 +97,25 @@ def base_params() -> tuple[Param, ...]:
             by_hand=True,
             help="follow the beat that is heard, while the ear is sure of it; setting the tempo by hand ends it",
         ),
+        Param(
+            id="transport.link",
+            kind=toggle,
+            by_hand=True,
+            help="join the session of Ableton Link and follow its beat; the tempo that is set here then sets everybody's",
+        ),
+        Param(
+            id="transport.clock",
+            kind=toggle,
+            default=1.0,
+            by_hand=True,
+            help="follow the clock that a program tells by clock.bpm and clock.beat; setting the tempo by hand ends it",
+        ),
+        Param(
+            id="clock.bpm", high=300.0, unit="bpm", by_hand=True, help="another program's tempo; 0 before it told one"
+        ),
+        Param(
+            id="clock.beat", low=-1e6, high=1e6, unit="beats", by_hand=True, help="another program's beat, as it falls"
+        ),
         Param(id="transport.tap", kind=trigger, help="tap the tempo"),
         Param(id="transport.resync", kind=trigger, help="make this instant a whole beat"),
         Param(id="transport.downbeat", kind=trigger, help="make the nearest beat the first of a bar"),

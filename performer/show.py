@@ -15,7 +15,7 @@ from performer.audio.features import BANDS, column
 from performer.audio.knobs import Knobs
 from performer.choreography.transport import Transport
 from performer.clock import Clock
-from performer.control.hands import Hands, ShowState
+from performer.control.hands import Hands, HandsStatus, ShowState
 from performer.engines.host import EngineHost
 from performer.flow import AudioFeatures, ControlEvent, Frame, Image, LatentFrame, Params, Tick
 from performer.governor import Governor
@@ -93,6 +93,7 @@ class Show:
         self._transport = Transport.at_bpm(bpm)
         self._bpm_row = self.table.row("transport.bpm")
         self._follow_row, self._latency_row = self.table.row("transport.ear"), self.table.row("out.latency")
+        self._clock_row = self.table.row("transport.clock")
         self._knobs = Knobs(self.table, [voice.name for voice in setlist.voices])
         self._led: list[ControlEvent] = []  # the tempo that taps or the ear made, for the next frame
         self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
@@ -186,8 +187,9 @@ class Show:
         )
         self._act(actions)
         hands = [*self.hands.drain(), *keys]
-        if any(each.param == "transport.bpm" for each in hands):  # a hand on the tempo takes it from the ear
-            hands.append(ControlEvent(param="transport.ear", value=0.0, at_s=begun_s, source="tempo by hand"))
+        if any(each.param == "transport.bpm" for each in hands):  # a hand on the tempo takes it from ear and clock
+            for led in ("transport.ear", "transport.clock"):
+                hands.append(ControlEvent(param=led, value=0.0, at_s=begun_s, source="tempo by hand"))
         self._controls = reduce(self._controls, [*self._led, *hands], table=self.table)  # what people did
         features, hits = self.ears.latest(), self.ears.drain()  # what the room sounds like
         tick = self._tick(draw_s, features)
@@ -273,10 +275,19 @@ class Show:
         photon_s = draw_s + self._draw.typical_s + float(values[self._latency_row])
         before, asked_bpm = self._transport, float(values[self._bpm_row])
         self._transport = now = before.step(
-            self._controls.presses, bpm=asked_bpm, at_s=photon_s, heard=features, follow=values[self._follow_row] > 0
+            self._controls.presses,
+            bpm=asked_bpm,
+            at_s=photon_s,
+            heard=features,
+            follow=values[self._follow_row] > 0,
+            pulses=[
+                pulse
+                for pulse in self.hands.pulses(now_s=self.clock.now_s())
+                if pulse.source == "link" or values[self._clock_row] > 0
+            ],
         )
         self._led = []
-        bpm = features.bpm * 2.0**now.octave if now.follows else now.bpm
+        bpm = now.lead_bpm if now.follows else now.bpm
         if (
             now.asked_bpm == before.asked_bpm
             and abs(bpm - asked_bpm) > LEAST_BPM
@@ -376,7 +387,7 @@ class Show:
             cue_next=names[cue + 1] if cue + 1 < len(names) else "",
             beat=self._transport.line.at(now_s) - self._transport.downbeat,
             bpm=self._transport.bpm,
-            lead=f"ear {features.confidence:.0%}" if self._transport.follows else "",
+            lead=_leader(self._transport.leader, features, hands),
             messages=tuple(
                 HudMessage(text=notice.text, count=notice.count, severe=notice.severe)
                 for notice in self.notices.recent(at_s=now_s)
@@ -398,6 +409,16 @@ class Show:
 
 
 BAND_NAMES = tuple(name for name, _, _ in BANDS)
+
+
+def _leader(leader: str, features: AudioFeatures, hands: HandsStatus) -> str:
+    """Who leads the tempo, in few words."""
+    match leader:
+        case "ear":
+            return f"ear {features.confidence:.0%}"
+        case "link":
+            return f"Link, {hands.peers} other{'s' if hands.peers != 1 else ''}"
+    return leader
 
 
 def wanted_fps(display: Display, asked: float | None) -> float:

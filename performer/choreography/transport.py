@@ -1,8 +1,9 @@
-"""The tempo: the bpm parameter, taps and the ear make the line of beats.
+"""The tempo: the bpm parameter, taps, clocks of other programs and the ear make the line of beats.
 
-Who leads: a hand (taps, the bpm parameter), else the ear while it is followed and sure enough, else the tempo that ran
-last. The line never leaps: the ear's beat is approached over a beat or two. Asked for at the time at which the light
-leaves the screen, it looks ahead by itself, since the ear's beat is a line too.
+Who leads: a hand (taps, the bpm parameter), else the first of the clocks that come from outside, else the ear while it is
+followed and sure enough, else the tempo that ran last. Another leader takes over at the beginning of a bar. The line never
+leaps: a leader's beat is approached over a beat or two. Asked for at the time at which the light leaves the screen, it
+looks ahead by itself, since the leader's beat is a line too.
 
 Thread: render. Pure.
 """
@@ -12,15 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from performer.clock import Line, TapTempo
-from performer.flow import AudioFeatures, ControlEvent
+from performer.flow import AudioFeatures, ControlEvent, Pulse
 
 BPM_LOW, BPM_HIGH = 20.0, 300.0
 SURE, UNSURE = 0.4, 0.2  # confidence from which the ear is followed, and below which it no longer is
 GLIDE_BEATS = 1.5  # a difference of phase is made up over so many beats
 GLIDE_MOST = 0.2  # of the tempo
-TAPS_LEAD_S = 4.0  # the ear is not followed for so long after a tap
+TAPS_LEAD_S = 4.0  # nobody else is followed for so long after a tap
+EAR = "ear"
 NUDGE_BEATS = 1.0 / 32.0
 BAR_BEATS = 4
+BAR_WINDOW_BEATS = 0.25  # a new leader takes over so shortly after the beginning of a bar
 BAR_PATIENCE_BEATS = 8.0  # another first beat of the bar is believed after so many
 
 
@@ -32,9 +35,10 @@ class Transport:
     asked_bpm: float = 120.0  # the parameter's value that the line has already followed
     taps: TapTempo = TapTempo()
     tapped_s: float = -math.inf
-    follows: bool = False  # whether the ear leads
-    octave: int = 0  # beats of the line to one of the ear's, as a power of two
-    nudge: float = 0.0  # beats by which a hand has moved the line from the ear's
+    leader: str = ""  # the source of the pulse that is followed; empty for none
+    lead_bpm: float = 0.0  # its tempo, as the line counts it
+    octave: int = 0  # beats of the line to one of the leader's, as a power of two
+    nudge: float = 0.0  # beats by which a hand has moved the line from the leader's
     downbeat: int = 0  # beats that are congruent to it modulo 4 begin a bar
     bar_by_hand: bool = False
     bar_off_beat: float | None = None  # since when the ear has guessed another
@@ -43,6 +47,11 @@ class Transport:
     def at_bpm(cls, bpm: float) -> "Transport":
         """A transport whose beat zero is show time zero."""
         return cls(line=Line(rate_hz=bpm / 60.0), asked_bpm=bpm)
+
+    @property
+    def follows(self) -> bool:
+        """Whether anybody leads."""
+        return bool(self.leader)
 
     @property
     def bpm(self) -> float:
@@ -57,18 +66,28 @@ class Transport:
         at_s: float,
         heard: AudioFeatures | None = None,
         follow: bool = False,
+        pulses: Sequence[Pulse] = (),
     ) -> "Transport":
-        """Follow the parameter where it changed, this frame's presses, and the ear.
+        """Follow the parameter where it changed, this frame's presses, and who leads.
 
         bpm: the parameter. at_s: when this frame's light leaves the screen. heard: with the ear's beat. follow: whether
-        the ear may lead.
+        the ear may lead. pulses: clocks from outside that run now, the one that counts most first.
         """
         after = self
         if bpm != self.asked_bpm:
             after = replace(after, line=after.line.with_rate(bpm / 60.0, at_s=at_s), asked_bpm=bpm)
         for press in presses:
             after = after._pressed(press)
-        return after._led(heard, at_s=at_s) if follow and heard is not None else replace(after, follows=False)
+        if at_s - after.tapped_s < TAPS_LEAD_S:
+            return replace(after, leader="")
+        offered = [*pulses, *self._by_ear(heard if follow else None)]
+        return after._led(offered, at_s=at_s) if offered else replace(after, leader="")
+
+    def _by_ear(self, heard: AudioFeatures | None) -> tuple[Pulse, ...]:
+        """The ear's pulse, where it is sure."""
+        if heard is None or heard.bpm <= 0 or heard.confidence < (UNSURE if self.leader == EAR else SURE):
+            return ()
+        return (Pulse(EAR, heard.bpm, heard.beat, heard.centre_s, downbeat=heard.downbeat),)
 
     def _pressed(self, press: ControlEvent) -> "Transport":
         at_s = press.at_s
@@ -100,27 +119,45 @@ class Transport:
                 return replace(self, line=line, nudge=self.nudge + beats)
         return self
 
-    def _led(self, heard: AudioFeatures, *, at_s: float) -> "Transport":
-        """The line, led by the ear where it is sure."""
-        needed = UNSURE if self.follows else SURE
-        if heard.bpm <= 0 or heard.confidence < needed or at_s - self.tapped_s < TAPS_LEAD_S:
-            return replace(self, follows=False)
+    def _led(self, offered: Sequence[Pulse], *, at_s: float) -> "Transport":
+        """The line, led by the first of `offered`, once the bar is over that another led."""
+        pulse = offered[0]
+        if self.leader and pulse.source != self.leader:
+            if not self._begins_bar(at_s):
+                before = next((each for each in offered if each.source == self.leader), None)
+                return self._along(before, at_s=at_s) if before is not None else self
+            # Octaves and nudges were for the one before.
+            return replace(self, octave=0, nudge=0.0)._along(pulse, at_s=at_s)
+        return self._along(pulse, at_s=at_s)
+
+    def _begins_bar(self, at_s: float) -> bool:
+        """Whether a bar begins in about this frame."""
+        into = (self.line.at(at_s) - self.downbeat) % BAR_BEATS
+        return into < BAR_WINDOW_BEATS
+
+    def _along(self, pulse: Pulse, *, at_s: float) -> "Transport":
+        """The line, drawn to a pulse."""
         factor = 2.0**self.octave
-        rate_hz = heard.bpm / 60.0 * factor
-        ear = (heard.beat + (at_s - heard.centre_s) * heard.bpm / 60.0) * factor + self.nudge
+        rate_hz = pulse.bpm / 60.0 * factor
         here = self.line.at(at_s)
-        off = (ear - here + 0.5) % 1.0 - 0.5
+        if not pulse.has_phase:
+            line = self.line.with_rate(rate_hz, at_s=at_s)
+            return replace(self, line=line, leader=pulse.source, lead_bpm=60.0 * rate_hz)
+        theirs = pulse.at(at_s) * factor + self.nudge
+        off = (theirs - here + 0.5) % 1.0 - 0.5
         glide = min(max(off / GLIDE_BEATS, -GLIDE_MOST), GLIDE_MOST)
         line = Line(rate_hz=rate_hz * (1.0 + glide), at_s=at_s, phase=here)
-        after = replace(self, line=line, follows=True)
-        return after if self.bar_by_hand or self.octave else after._barred(heard, at_s=at_s, ear=ear)
+        after = replace(self, line=line, leader=pulse.source, lead_bpm=60.0 * rate_hz)
+        if self.bar_by_hand or self.octave:
+            return after
+        return after._barred(pulse, at_s=at_s, theirs=theirs)
 
-    def _barred(self, heard: AudioFeatures, *, at_s: float, ear: float) -> "Transport":
-        """Begin bars where the ear has long guessed that they do."""
+    def _barred(self, pulse: Pulse, *, at_s: float, theirs: float) -> "Transport":
+        """Begin bars where the pulse does; an ear guesses, and is believed when it has long guessed the same."""
         here = self.line.at(at_s)
-        guess = (heard.downbeat + round(here - ear)) % BAR_BEATS
-        if guess == self.downbeat:
-            return replace(self, bar_off_beat=None)
+        guess = (pulse.downbeat + round(here - theirs)) % BAR_BEATS
+        if guess == self.downbeat or pulse.source != EAR:
+            return replace(self, downbeat=guess, bar_off_beat=None)
         if self.bar_off_beat is None:
             return replace(self, bar_off_beat=here)
         if here - self.bar_off_beat < BAR_PATIENCE_BEATS:

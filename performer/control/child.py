@@ -28,6 +28,7 @@ from performer.control.osc import OscError, OscMessageIn, address_of, message, m
 from performer.control.query import Tree, host_info
 from performer.control.saving import save_binds
 from performer.control.surfaces import Addressee, Surfaces, Target
+from performer.control.tempo import LinkPeer, ToldTempo
 from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
 from performer.params import FREE_INPUTS, Kind, ParamTable
@@ -59,6 +60,7 @@ class Job:
     presses: SharedMailbox
     status: SharedLatest
     state: SharedLatest
+    tempi: SharedLatest
     features: tuple[tuple[SharedLatest, tuple[int, ...]], ...]  # what is heard, and the voices' rows of each part
     feature_names: tuple[str, ...]
     voices: tuple[str, ...]
@@ -115,6 +117,11 @@ class ControlLoop:
         self._sent_leads: dict[int, str] = {}
         self._learner, self._learns = Learner(), ""
         self._surfaces = Surfaces(self._post)
+        self._link, self._told_tempo = LinkPeer(), ToldTempo()
+        rows = ("clock.bpm", "clock.beat", "transport.bpm", "transport.link")
+        self._clock_bpm, self._clock_beat, self._bpm, self._joins = (job.table.row(name) for name in rows)
+        self._tempi = np.zeros(1, wire.TEMPI)
+        job.tempi.take_over()
         self._web: WebServer | None = None
         self._now_s = 0.0
         self._sender: _UdpSender | Client = _UdpSender(("", 0), "", "")
@@ -229,6 +236,12 @@ class ControlLoop:
         if not self._leads.admits(row, value, at_s=self._now_s, source=self._sender.source):
             self._status["held"] += 1
             return
+        if row == self._clock_bpm:
+            self._told_tempo.told_bpm(value, at_s=self._now_s)
+        elif row == self._clock_beat:
+            self._told_tempo.told_beat(value, at_s=self._now_s)
+        elif row == self._bpm:
+            self._link.set_bpm(value)
         self._gliding.pop(row, None)
         self._set[row] = (value, self._now_s)
         self._job.levels.set(row, value, at_s=self._now_s, source=wire.packed_address(self._sender.host))
@@ -377,6 +390,7 @@ class ControlLoop:
 
     def _send(self, now_s: float) -> None:
         self._now_s = now_s
+        self._tell_tempo(now_s)
         learnt = self._learner.answer(now_s=now_s)
         if learnt is not None:
             self._learnt(learnt)
@@ -409,6 +423,22 @@ class ControlLoop:
             if client.source != but:
                 for datagram in datagrams:
                     client.tell(address_of(datagram), datagram if row is None else self._facts.typed(row, datagram))
+
+    def _tell_tempo(self, now_s: float) -> None:
+        """Tell the show which clocks run outside."""
+        self._link.join(bool(self._facts.knobs()[self._joins] > 0))
+        found = {
+            pulse.source: pulse
+            for pulse in (self._link.pulse(now_s=now_s), self._told_tempo.pulse(now_s=now_s))
+            if pulse
+        }
+        for place, source in enumerate(wire.PULSES):
+            pulse = found.get(source)
+            self._tempi["pulses"][0, place] = (
+                (1, pulse.has_phase, pulse.downbeat, pulse.bpm, pulse.beat, pulse.at_s) if pulse else (0, 0, 0, 0, 0, 0)
+            )
+        self._tempi["peers"], self._tempi["at_s"] = self._link.peers, now_s
+        self._job.tempi.publish(self._tempi)
 
     def _changed_leads(self) -> list[bytes]:
         """`sys/lead`: who drives a parameter, where that changed."""

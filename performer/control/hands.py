@@ -21,11 +21,12 @@ import numpy as np
 from performer.control import child, wire
 from performer.control.addresses import Bind
 from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, SharedMailbox
-from performer.flow import F32, ControlEvent
+from performer.flow import F32, ControlEvent, Pulse
 from performer.params import ParamTable
 from performer.refusal import Refused
 
 RECEIVE_BUFFER_BYTES = 4 << 20
+TEMPI_FRESH_S = 1.0  # what the control process said before it died is no clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class HandsStatus:
     driven_s: float = 0.0  # when
     buffer_bytes: int = 0
     restarts: int = 0
+    peers: int = 0  # others in Ableton Link's session
     dropped_presses: int = 0
 
 
@@ -109,6 +111,7 @@ class Hands:
         self._levels = SharedLevels(len(table))
         self._presses = SharedMailbox(wire.PRESS, capacity=4096)
         self._status = SharedLatest(wire.STATUS)
+        self._tempi = SharedLatest(wire.TEMPI)
         state_dtype = wire.show_state(len(table))
         self._state = SharedLatest(state_dtype)
         self._record = np.zeros(1, state_dtype)
@@ -126,6 +129,7 @@ class Hands:
             presses=self._presses,
             status=self._status,
             state=self._state,
+            tempi=self._tempi,
             features=tuple(features),
             feature_names=tuple(feature_names),
             voices=tuple(voices),
@@ -154,6 +158,24 @@ class Hands:
             events.append(ControlEvent(param, 1.0, float(press["at_s"]), source=source, text=text))
         return events
 
+    def pulses(self, *, now_s: float) -> tuple[Pulse, ...]:
+        """The clocks that run outside, the one that counts most first."""
+        record = self._tempi.read()
+        if record is None or now_s - float(record["at_s"]) > TEMPI_FRESH_S:
+            return ()
+        return tuple(
+            Pulse(
+                source,
+                float(each["bpm"]),
+                float(each["beat"]),
+                float(each["at_s"]),
+                downbeat=int(each["downbeat"]),
+                has_phase=bool(each["has_phase"]),
+            )
+            for source, each in zip(wire.PULSES, record["pulses"], strict=True)
+            if each["is_there"]
+        )
+
     def publish(self, state: ShowState) -> None:
         """Tell the control process how the show is."""
         record = self._record
@@ -168,7 +190,7 @@ class Hands:
 
     def status(self) -> HandsStatus:
         """Counts and rates."""
-        record = self._status.read()
+        record, tempi = self._status.read(), self._tempi.read()
         if record is None:
             return HandsStatus(restarts=self._restarts)
         return HandsStatus(
@@ -183,6 +205,7 @@ class Hands:
             driven_s=float(record["driven_s"]),
             buffer_bytes=int(record["buffer_bytes"]),
             restarts=self._restarts,
+            peers=int(tempi["peers"]) if tempi is not None else 0,
             dropped_presses=self._presses.dropped,
         )
 

@@ -27,6 +27,13 @@ STATUS = np.dtype(
 )
 
 
+PULSES = ("link", "osc")  # clocks from outside, the one that counts most first
+TEMPO = np.dtype(
+    [("is_there", "u1"), ("has_phase", "u1"), ("downbeat", "i4"), ("bpm", "f8"), ("beat", "f8"), ("at_s", "f8")]
+)
+TEMPI = np.dtype([("pulses", TEMPO, (len(PULSES),)), ("peers", "i4"), ("at_s", "f8")])
+
+
 def show_state(params: int) -> np.dtype:
     """What the show tells the control process each frame."""
     return np.dtype(

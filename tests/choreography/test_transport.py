@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from performer.choreography.transport import BAR_PATIENCE_BEATS, GLIDE_MOST, SURE, TAPS_LEAD_S, Transport
-from performer.flow import AudioFeatures, ControlEvent, frozen_array
+from performer.flow import AudioFeatures, ControlEvent, Pulse, frozen_array
 
 NOTHING = frozen_array(np.zeros((1, 1), np.float32))
 LATE_S = 0.03  # what is heard is so old when a frame is made
@@ -138,3 +138,92 @@ def test_a_hand_says_where_bars_begin():
     transport, _ = led(transport, 12.0, from_s=4.0, presses=[press("downbeat", 5 * 60 / 128 * 2)], downbeat=1)
     assert transport.bar_by_hand
     assert transport.downbeat == round(transport.line.at(16.0) - (16.0 * 128 / 60 - 10)) % 4
+
+
+# Clocks from outside
+
+
+def clock(at_s, *, source="link", bpm=100.0, begun_s=0.1, downbeat=0, **more):
+    return Pulse(source, bpm, (at_s - LATE_S - begun_s) * bpm / 60.0, at_s - LATE_S, downbeat=downbeat, **more)
+
+
+def run(transport, seconds, pulses, *, from_s=0.0, presses=(), fps=40.0, heard=None, octave=0):
+    """Step through time with `pulses(at_s)` offered; the transport after, and the beat of every frame."""
+    beats, waiting = [], list(presses)
+    for at_s in np.arange(from_s, from_s + seconds, 1.0 / fps):
+        now = [waiting.pop(0)] if waiting and waiting[0].at_s <= at_s else []
+        hears = heard(at_s) if heard else None
+        transport = transport.step(
+            now, bpm=transport.asked_bpm, at_s=at_s, heard=hears, follow=hears is not None, pulses=pulses(at_s)
+        )
+        beats.append(transport.line.at(at_s))
+    return transport, np.array(beats)
+
+
+def test_a_clock_from_outside_leads_with_its_bar():
+    transport, beats = run(Transport.at_bpm(120.0), 6.0, lambda at_s: [clock(at_s, downbeat=3)])
+    assert (transport.leader, transport.lead_bpm) == ("link", 100.0)
+    assert abs(off(transport, 6.0, bpm=100.0, begun_s=0.1)) < 0.01
+    theirs = (6.0 - 0.1) * 100 / 60 - 3
+    assert apart(transport.line.at(6.0) - transport.downbeat - theirs, 4.0) == pytest.approx(0.0, abs=0.05)
+    assert np.diff(beats).min() > 0
+
+
+def test_the_first_of_several_clocks_leads_and_the_ear_is_last():
+    both, _ = run(
+        Transport.at_bpm(120.0),
+        5.0,
+        lambda at_s: [clock(at_s), clock(at_s, source="osc", bpm=90.0)],
+        heard=lambda at_s: ear(at_s),
+    )
+    assert both.leader == "link"
+    alone, _ = run(Transport.at_bpm(120.0), 5.0, lambda at_s: [], heard=lambda at_s: ear(at_s))
+    assert alone.leader == "ear"
+
+
+@given(begun_s=st.floats(0.0, 1.0), bpm=st.floats(60, 180))
+def test_another_leader_takes_over_at_a_bar_and_nothing_leaps(begun_s, bpm):
+    transport, _ = run(Transport.at_bpm(120.0), 5.0, lambda at_s: [], heard=lambda at_s: ear(at_s))
+    handed = []
+
+    def offered(at_s):
+        return [clock(at_s, bpm=bpm, begun_s=begun_s)]
+
+    beats = []
+    for at_s in np.arange(5.0, 12.0, 1 / 40):
+        before = transport
+        transport = transport.step(
+            (), bpm=transport.asked_bpm, at_s=at_s, heard=ear(at_s), follow=True, pulses=offered(at_s)
+        )
+        if transport.leader != before.leader:
+            handed.append((before.line.at(at_s) - before.downbeat) % 4)
+        beats.append(transport.line.at(at_s))
+    assert transport.leader == "link"
+    assert len(handed) == 1 and handed[0] < 0.25
+    fastest = max(bpm, 128.0) / 60.0 * (1 + GLIDE_MOST) / 40
+    assert np.diff(beats).min() > 0 and np.diff(beats).max() < fastest + 1e-6
+
+
+def test_where_the_leader_vanishes_the_next_takes_over_at_the_bar():
+    transport, _ = run(Transport.at_bpm(120.0), 4.0, lambda at_s: [clock(at_s)], heard=lambda at_s: ear(at_s))
+    transport, beats = run(transport, 6.0, lambda at_s: [], from_s=4.0, heard=lambda at_s: ear(at_s))
+    assert transport.leader == "ear"
+    assert np.diff(beats).min() > 0
+    transport, _ = run(transport, 1.0, lambda at_s: [], from_s=10.0)
+    assert transport.leader == ""
+    assert transport.bpm == pytest.approx(128.0, rel=0.02)
+
+
+def test_a_clock_without_a_phase_gives_the_tempo_alone():
+    transport, beats = run(Transport.at_bpm(120.0), 3.0, lambda at_s: [clock(at_s, source="osc", has_phase=False)])
+    assert transport.bpm == pytest.approx(100.0)
+    assert np.diff(beats) == pytest.approx(100 / 60 / 40)
+
+
+def test_taps_lead_although_a_clock_runs():
+    taps = [press("tap", at_s) for at_s in (1.0, 1.5, 2.0, 2.5)]
+    transport, _ = run(Transport.at_bpm(100.0), 4.0, lambda at_s: [clock(at_s)], presses=taps)
+    assert transport.leader == ""
+    assert transport.bpm == pytest.approx(120.0)
+    transport, _ = run(transport, TAPS_LEAD_S + 2.0, lambda at_s: [clock(at_s)], from_s=4.0)
+    assert transport.leader == "link"
