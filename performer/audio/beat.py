@@ -26,7 +26,7 @@ FRAME_HOPS = 2
 LAG_FRAMES = 2  # hits are known so long after they sounded: the model stands so far in the past
 
 KINDS = (AudioEventKind.ONSET, AudioEventKind.KICK, AudioEventKind.SNARE, AudioEventKind.HAT)
-WEIGHTS = np.array([0.46, 1.0, 1.45, 0.7])
+WEIGHTS = np.array([0.45, 0.73, 1.58, 0.7])
 # How likely each is in each sixteenth of a bar of popular music, by how many hits there are in a beat: half of one, one, two
 # and four. A tempo is judged by the pattern that so many hits would make in it, so that more hits do not mean a faster one.
 _KICK = (0.9, 0.04, 0.2, 0.08, 0.35, 0.04, 0.3, 0.08, 0.65, 0.04, 0.3, 0.08, 0.35, 0.04, 0.25, 0.1)
@@ -49,21 +49,21 @@ PATTERNS = (
 )
 FINER_HITS = (0.0, 0.0, 0.0, 0.4)  # in a beat, by pattern: hits that lie between all of these places
 FINER = 2  # steps from one of these patterns to the next
-DENSITY_S = 4.5  # over which hits are counted
+DENSITY_S = 4.7  # over which hits are counted
 TRIPLETS = ((0.08, 0.2), (0.03, 0.1), (0.03, 0.06), (0.06, 0.2))  # at one and two thirds of a beat: swing
 SWUNG = (0.1, 0.15, 1.0, 1.0)  # how much of that there is, by pattern
-ACCENT = 1.6  # loud hits count for more: a groove's soft notes lie between its beats
-SPREAD_S = 0.019  # standard deviation of a hit about its place: hands are as uneven in slow music as in fast
-ANYWHERE = 0.07  # the part of a template that is spread evenly
-USUAL_BPM, USUAL_SPREAD = 100.0, 0.27  # the tempo of music, and the standard deviation of its logarithm
+ACCENT = 2.0  # loud hits count for more: a groove's soft notes lie between its beats
+SPREAD_S = 0.0175  # standard deviation of a hit about its place: hands are as uneven in slow music as in fast
+ANYWHERE = 0.06  # the part of a template that is spread evenly
+USUAL_BPM, USUAL_SPREAD = 97.0, 0.22  # the tempo of music, and the standard deviation of its logarithm
 TEMPO_STEP = 0.0125  # from one tempo to the next
-TEMPO_CHANGE = 120.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
-TEMPO_LEAP = 3e-4  # probability of any other tempo at a beat
+TEMPO_CHANGE = 145.0  # the probability of a change of tempo by a ratio r is exp(-TEMPO_CHANGE |r - 1|)
+TEMPO_LEAP = 2.4e-4  # probability of any other tempo at a beat
 
 NEAR_TEMPO, NEAR_BEAT = 0.06, 0.12  # what counts as the same tempo and the same place
-PULL_S, PULL_RATE_S = 0.35, 0.8  # time constants with which the line follows the model
-AGREES_BEATS, DISAGREES_S = 0.12, 0.2  # farther off than this, for so long, and the line leaps ...
-LEAP_KEEPS, OCTAVE_KEEPS = 2.0, 8.0  # ... where another place is so much likelier; at half or twice the tempo
+PULL_S, PULL_RATE_S = 0.15, 0.8  # time constants with which the line follows the model
+AGREES_BEATS, DISAGREES_S = 0.12, 0.35  # farther off than this, for so long, and the line leaps ...
+LEAP_KEEPS, OCTAVE_KEEPS = 1.65, 11.0  # ... where another place is so much likelier; at half or twice the tempo
 GAIN_HITS = 12  # hits over which it is judged how well they were foretold
 # Between these the confidence rises from none to full: how well hits are foretold, in nats a hit (what is played at random
 # reads -0.2 to -0.4), and how much of the belief lies about one place and tempo (at random 0.1 to 0.45).

@@ -39,6 +39,7 @@ BAND_FLOOR_DB, WHOLE_FLOOR_DB = (
     -72.0,
     -62.0,
 )  # of a narrow band and of the whole: below this a band's detector sees no rise
+KEEN_RISE, KEEN_ODDS = 6.0, 12.0  # powers of two from the deafest to the keenest: the network is seldom undecided
 HIT_DECAY_S = 0.06  # time constant: a hit is below a tenth after 140 ms
 OPENING_HOPS = 6  # the opening of a stream is no hit
 LEARN_BINS = 96
@@ -123,6 +124,7 @@ class Hits:
         self._floors = np.concatenate([FLOOR_RISE_DB, np.full(users, USER_FLOOR_RISE_DB)])
         self._rising = [*range(5), *range(9, 9 + users)]  # rows of the detectors of rises
         self.kinds = 9 + users
+        self._keenness = np.array([KEEN_RISE] * 5 + [KEEN_ODDS] * 4 + [KEEN_RISE] * users)
         self._detector = Detector(voices=voices, bands=narrow, hop_s=hop_s)
         self._past_db = np.full((4, voices, narrow + 1), BAND_FLOOR_DB)
         self._past_db[:, :, 0] = WHOLE_FLOOR_DB
@@ -174,7 +176,7 @@ class Hits:
         score /= self.scale
         if self._peaks is not None:
             self._note_peaks(score)
-        score *= np.exp2(6.0 * (sensitivity - 0.5))[:, None]
+        score *= np.exp2(self._keenness * (sensitivity - 0.5)[:, None])
         self._deviation += self._learn * (np.abs(calm - self._mean) - self._deviation)
         self._mean += self._learn * (calm - self._mean)
         np.maximum(self._held - 1, 0, out=self._held)

@@ -130,12 +130,8 @@ def test_one_stroke_is_one_hit_of_every_detector(kind, rate_hz):
         assert len({int(np.abs(at_s - each).argmin()) for each in found_s}) == len(found_s)
 
 
-KICK, SNARE, HAT = DRUMS
-SOFT_HAT = pytest.param(HAT, marks=pytest.mark.xfail(strict=True, reason="a lone hat in silence is often missed"))
-
-
 @pytest.mark.parametrize("rate_hz", [44100, 48000])
-@pytest.mark.parametrize("kind", [KICK, SNARE, SOFT_HAT], ids=["kick", "snare", "hat"])
+@pytest.mark.parametrize("kind", DRUMS, ids=["kick", "snare", "hat"])
 def test_drums_are_told_apart(kind, rate_hz):
     analysis, at_s = take(kind, rate_hz)
     heard = {other.name: int((nearest(times(analysis, other), at_s) < 0.03).sum()) for other in DRUMS}
