@@ -3,8 +3,8 @@
     python -m performer.teaching.detector SAMPLES --pieces 2200 --minutes 45
 
 SAMPLES is the folder of Sonic Pi's samples (CC0; Debian: `apt install sonic-pi-samples`, then
-/usr/share/sonic-pi/samples). The bundled network was made so on two cores, in three stretches of 16, 22 and 12 minutes, each
-going on from the one before (`--from`) while the made-up drummers grew more various. Training for a time depends on the
+/usr/share/sonic-pi/samples). The bundled network was made so on two cores, in four stretches of 16, 22, 12 and 34 minutes,
+each going on from the one before (`--from`) while the made-up drummers grew more various. Training for a time depends on the
 machine, so another run gives another network that is about as good.
 
 A hit is a label in the first hop that has heard half a hop of it, and in the next: that is as early as it can be known. What

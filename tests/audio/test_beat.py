@@ -94,6 +94,13 @@ def test_drums_are_found_within_four_seconds_and_told_ahead(bpm):
     assert track.confidence[late][-1] > 0.5
 
 
+@pytest.mark.parametrize("bpm", [80, 97, 115, 128, 134.5, 150, 163])
+def test_plain_drums_are_counted_as_they_are_played(bpm):
+    sound, beats_s = pattern(bpm, 10.0)
+    track = Track.of(sound, beats_s)
+    assert (track.level()[track.between(beats_s[0] + LOCK_S)] == 1).all()
+
+
 def test_the_bar_begins_with_its_kick():
     sound, _ = pattern(110, 10.5)
     analysis = analyse(sound, RATE_HZ)
