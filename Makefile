@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHOW_PACKAGES := libportaudio2 libegl1 libgl1 libgl1-mesa-dri
-TEST_PACKAGES := xvfb xdotool pulseaudio pulseaudio-utils libasound2-plugins
+TEST_PACKAGES := xvfb xdotool pulseaudio pulseaudio-utils libasound2-plugins jackd2
 RIVAL_PACKAGES := build-essential portaudio19-dev python3-dev
 # TensorRT, 100 MB, is of use with an NVIDIA driver alone.
 EXTRA := $(if $(or $(shell command -v nvidia-smi),$(wildcard /proc/driver/nvidia/version)),[tensorrt])

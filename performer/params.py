@@ -108,7 +108,7 @@ def base_params() -> tuple[Param, ...]:
             kind=toggle,
             default=1.0,
             by_hand=True,
-            help="follow the clock that a program tells by clock.bpm and clock.beat; setting the tempo by hand ends it",
+            help="follow MIDI clock, or the clock of clock.bpm and clock.beat; setting the tempo by hand ends it",
         ),
         Param(
             id="clock.bpm", high=300.0, unit="bpm", by_hand=True, help="another program's tempo; 0 before it told one"

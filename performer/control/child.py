@@ -12,6 +12,7 @@ import logging
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +25,12 @@ from performer.control.addresses import Bind, Dispatcher, number_in
 from performer.control.facts import Facts
 from performer.control.leads import Leads
 from performer.control.learning import Learner, Learnt
+from performer.control.midi import LOOK_S, MidiPorts, Pickup, Words, bytes_of
 from performer.control.osc import OscError, OscMessageIn, address_of, message, messages_of
 from performer.control.query import Tree, host_info
 from performer.control.saving import save_binds
 from performer.control.surfaces import Addressee, Surfaces, Target
-from performer.control.tempo import LinkPeer, ToldTempo
+from performer.control.tempo import OutsideClocks
 from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
 from performer.params import FREE_INPUTS, Kind, ParamTable
@@ -89,6 +91,18 @@ class _UdpSender:
     may_write: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _MidiSender:
+    """The port of a controller: it is shown values, and answered nothing."""
+
+    source: str
+    host: str = "MIDI"
+    may_write: bool = True
+
+    def reply(self, datagram: bytes) -> None:
+        """Nobody would read it."""
+
+
 class ControlLoop:
     """Receives, dispatches, sends."""
 
@@ -117,14 +131,14 @@ class ControlLoop:
         self._sent_leads: dict[int, str] = {}
         self._learner, self._learns = Learner(), ""
         self._surfaces = Surfaces(self._post)
-        self._link, self._told_tempo = LinkPeer(), ToldTempo()
-        rows = ("clock.bpm", "clock.beat", "transport.bpm", "transport.link")
-        self._clock_bpm, self._clock_beat, self._bpm, self._joins = (job.table.row(name) for name in rows)
-        self._tempi = np.zeros(1, wire.TEMPI)
-        job.tempi.take_over()
+        self._clocks = OutsideClocks(job.table, job.tempi)
+        self._goto = job.table.row("cue.goto")
+        self._words, self._pickup = dict[str, Words](), Pickup()
+        self._ports: MidiPorts | None = None
+        self._look_s = 0.0
         self._web: WebServer | None = None
         self._now_s = 0.0
-        self._sender: _UdpSender | Client = _UdpSender(("", 0), "", "")
+        self._sender: _UdpSender | _MidiSender | Client = _UdpSender(("", 0), "", "")
         self._asked: Addressee = ("", 0)  # who wants to know what is learnt
         self._set: dict[int, tuple[float, float]] = {}  # by row: what a hand set, and when
         self._heard_s: dict[str, float] = {}  # by source, where silence matters
@@ -144,6 +158,10 @@ class ControlLoop:
         loop = asyncio.get_running_loop()
         if self._socket is not None:
             loop.add_reader(self._socket.fileno(), self._receive)
+        self._ports = MidiPorts(
+            received=partial(loop.call_soon_threadsafe, self._receive_midi),
+            now_s=self._clock.now_s,
+        )
         announcement = None
         if self._listener is not None:
             from performer.control.discovery import Announcement  # what nobody asked for is not loaded
@@ -164,6 +182,7 @@ class ControlLoop:
                 self._send(began_s)
                 await asyncio.sleep(max(began_s + 1.0 / SEND_HZ - self._clock.now_s(), 0.001))
         finally:
+            self._ports.close()
             if announcement is not None:
                 await announcement.close()
             if self._web is not None:
@@ -189,6 +208,47 @@ class ControlLoop:
         self._now_s = self._clock.now_s()
         self._take(datagram, client)
 
+    def _receive_midi(self, port: str, heard: tuple[int, ...], at_s: float) -> None:
+        """A message of a controller or a clock."""
+        match heard[0] if heard else 0:
+            case 0xF8:
+                self._clocks.ticks.tick(at_s)
+            case 0xFA:
+                self._clocks.ticks.start()
+            case 0xFB:
+                self._clocks.ticks.go_on()
+            case 0xF2 if len(heard) == 3:
+                self._clocks.ticks.at_position(heard[1] | heard[2] << 7)
+            case _:
+                word = self._words.setdefault(port, Words()).of(heard, at_s=at_s)
+                if word is not None:
+                    self._now_s = self._clock.now_s()
+                    self._sender = _MidiSender(f"midi {port}")
+                    self._apply([word], held_by=port)
+
+    def _is_held_back(self, word: OscMessageIn, port: str) -> bool:
+        """Whether a fader has yet to pass the place where its knob is."""
+        if "/cc" not in word.address:
+            return False
+        for target in self._dispatcher.targets(word.address):
+            if target.param.kind is Kind.FLOAT:
+                part = target.param.to_norm(target.bind.read(target.param, float(word.args[-1])))
+                knob = target.param.to_norm(self._current(target.row))
+                return not self._pickup.passes(f"{port} {word.address}", part, knob=knob)
+        return False
+
+    def _call_program(self, word: OscMessageIn) -> bool:
+        """A program change that is bound to nothing is the cue of that number."""
+        place = int(word.args[0]) - 1
+        if (
+            word.address in self._dispatcher.binds
+            or not word.address.endswith("/program")
+            or place >= len(self._job.cues)
+        ):
+            return False
+        self._press(self._goto, self._job.cues[place][0])
+        return True
+
     def _take(self, datagram: bytes, sender: "_UdpSender | Client") -> None:
         self._sender = sender
         status = self._status
@@ -200,15 +260,30 @@ class ControlLoop:
             return
         if self._job.silence_s > 0.0:
             self._heard_s[sender.source] = self._now_s
+        self._apply(messages)
+
+    def _apply(self, messages: list[OscMessageIn], *, held_by: str = "") -> None:
+        """Handle what a sender told. held_by: the MIDI port, whose faders have to catch their knobs first."""
+        status = self._status
         for each in messages:
             status["received"] += 1
             try:
-                if not sender.may_write and each.args[-1:] != ("?",):
+                if not self._sender.may_write and each.args[-1:] != ("?",):
                     raise OscError("came without the token, so it may only listen")
+                if held_by and (self._call_program(each) or self._waits(each, held_by)):
+                    continue
                 if not self._handle(each):
                     status["unknown"] += 1
             except OscError as error:
                 self._refuse(error)
+
+    def _waits(self, word: OscMessageIn, port: str) -> bool:
+        """Whether a fader is held back; it is learnt all the same."""
+        if not self._is_held_back(word, port):
+            return False
+        self._learner.note(word.address, float(word.args[-1]), at_s=self._now_s)
+        self._status["held"] += 1
+        return True
 
     def _listened(self, client: "Client", address: str) -> None:
         """Somebody listens from now on: what there is to know is told at once."""
@@ -236,12 +311,7 @@ class ControlLoop:
         if not self._leads.admits(row, value, at_s=self._now_s, source=self._sender.source):
             self._status["held"] += 1
             return
-        if row == self._clock_bpm:
-            self._told_tempo.told_bpm(value, at_s=self._now_s)
-        elif row == self._clock_beat:
-            self._told_tempo.told_beat(value, at_s=self._now_s)
-        elif row == self._bpm:
-            self._link.set_bpm(value)
+        self._clocks.set(row, value, at_s=self._now_s)
         self._gliding.pop(row, None)
         self._set[row] = (value, self._now_s)
         self._job.levels.set(row, value, at_s=self._now_s, source=wire.packed_address(self._sender.host))
@@ -390,14 +460,18 @@ class ControlLoop:
 
     def _send(self, now_s: float) -> None:
         self._now_s = now_s
-        self._tell_tempo(now_s)
+        self._look_for_ports(now_s)
+        self._clocks.step(self._facts.knobs(), now_s=now_s)
         learnt = self._learner.answer(now_s=now_s)
         if learnt is not None:
             self._learnt(learnt)
         if self._job.silence_s > 0.0:
             self._let_go_of_silent(now_s)
         for row, datagram in self._facts.changed_knobs():
-            self._tell([datagram], but=self._leads.driver(row, now_s=now_s, within_s=OWN_S), row=row)
+            driver = self._leads.driver(row, now_s=now_s, within_s=OWN_S)
+            self._tell([datagram], but=driver, row=row)
+            if not driver.startswith("midi "):
+                self._show_on_controllers(row)
         self._tell([*self._facts.changed_state(), *self._changed_leads()])
         if len(self._surfaces) or (self._web is not None and self._web.clients):
             self._tell(self._facts.changed_features())
@@ -424,21 +498,22 @@ class ControlLoop:
                 for datagram in datagrams:
                     client.tell(address_of(datagram), datagram if row is None else self._facts.typed(row, datagram))
 
-    def _tell_tempo(self, now_s: float) -> None:
-        """Tell the show which clocks run outside."""
-        self._link.join(bool(self._facts.knobs()[self._joins] > 0))
-        found = {
-            pulse.source: pulse
-            for pulse in (self._link.pulse(now_s=now_s), self._told_tempo.pulse(now_s=now_s))
-            if pulse
-        }
-        for place, source in enumerate(wire.PULSES):
-            pulse = found.get(source)
-            self._tempi["pulses"][0, place] = (
-                (1, pulse.has_phase, pulse.downbeat, pulse.bpm, pulse.beat, pulse.at_s) if pulse else (0, 0, 0, 0, 0, 0)
-            )
-        self._tempi["peers"], self._tempi["at_s"] = self._link.peers, now_s
-        self._job.tempi.publish(self._tempi)
+    def _show_on_controllers(self, row: int) -> None:
+        """Move the lights and motors of what is bound to a knob."""
+        param, value = self._job.table.params[row], float(self._facts.knobs()[row])
+        for address, bind in self._dispatcher.binds.items():
+            if bind.param == param.id and address.startswith("/midi/") and self._ports is not None:
+                # A switch has no range of its own on a controller: it is lit or not.
+                told = 127.0 * (value > 0) if param.kind is Kind.BOOL else bind.told(param, value)
+                for each in bytes_of(address, told):
+                    self._ports.send(each)
+
+    def _look_for_ports(self, now_s: float) -> None:
+        if self._ports is None or now_s < self._look_s:
+            return
+        self._look_s = now_s + LOOK_S
+        self._ports.look()
+        self._status["midi"] = (", ".join(self._ports.names) or self._ports.problem).encode()[:120]
 
     def _changed_leads(self) -> list[bytes]:
         """`sys/lead`: who drives a parameter, where that changed."""

@@ -57,6 +57,7 @@ class HandsStatus:
     driven_s: float = 0.0  # when
     buffer_bytes: int = 0
     restarts: int = 0
+    midi: str = ""  # the MIDI inputs that are open, or why there are none
     peers: int = 0  # others in Ableton Link's session
     dropped_presses: int = 0
 
@@ -150,11 +151,11 @@ class Hands:
         events = []
         for row, value, at_s, source in self._levels.changed():
             param = self._table.params[row].id
-            events.append(ControlEvent(param, value, at_s, source=f"osc {wire.address_text(source)}"))
+            events.append(ControlEvent(param, value, at_s, source=_source(source)))
         for press in self._presses.drain():
             param = self._table.params[int(press["row"])].id
-            source = f"osc {wire.address_text(int(press['source']))}"
             text = bytes(press["text"]).decode("utf-8", "replace")
+            source = _source(int(press["source"]))
             events.append(ControlEvent(param, 1.0, float(press["at_s"]), source=source, text=text))
         return events
 
@@ -202,6 +203,7 @@ class Hands:
             subscribers=int(record["subscribers"]),
             refusal=bytes(record["refusal"]).decode("utf-8", "replace"),
             driver=bytes(record["driver"]).decode("utf-8", "replace"),
+            midi=bytes(record["midi"]).decode("utf-8", "replace"),
             driven_s=float(record["driven_s"]),
             buffer_bytes=int(record["buffer_bytes"]),
             restarts=self._restarts,
@@ -259,6 +261,11 @@ class Hands:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(timeout=1.0)
+
+
+def _source(packed: int) -> str:
+    """Where an event came from, for people."""
+    return f"osc {wire.address_text(packed)}" if packed else "midi"
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -13,8 +13,10 @@ from performer.control.osc import OscError
 class Listener(Protocol):
     """Somebody who is connected, and can be told something at once."""
 
-    source: str
-    host: str
+    @property
+    def source(self) -> str:
+        """What names it."""
+        ...
 
     def reply(self, datagram: bytes) -> None:
         """Send this."""

@@ -1,4 +1,4 @@
-"""Tempo from outside: what Ableton Link's session and OSC messages say the beat is.
+"""Tempo from outside: what Ableton Link's session, MIDI clock and OSC messages say the beat is.
 
 Thread: the control process. Time is an argument.
 """
@@ -7,12 +7,25 @@ import importlib
 import math
 from typing import Any
 
-from performer.flow import Pulse
+import numpy as np
 
+from performer.control import wire
+from performer.exchange import SharedLatest
+from performer.flow import Pulse
+from performer.params import ParamTable
+
+SETTLED_S = 0.5  # after others were found, the session's tempo is theirs
+WAIT_S, WAIT_BPM = 2.0, 0.5  # alone, the session's tempo is set at most so often, and where it differs by so much
 QUANTUM = 4.0  # beats of a bar, in Link's session
 BPM_LOW, BPM_HIGH = 20.0, 300.0
 FRESH_S = 4.0  # an OSC clock that says nothing for so long has stopped
 BEATS_KEPT = 16
+TICKS = 24  # of MIDI clock, in a beat
+TICKS_KEPT = 96  # over which the tempo is a line: with 2 ms of jitter 0.02 BPM
+FEWEST_TICKS = 24
+TICKS_FRESH_S = 0.5
+JUMP = 0.25  # another tempo by so much begins anew
+JUMP_TICKS = 12
 LATENESS_S = 0.25  # a beat that comes later than this beside the others belongs to another count
 
 
@@ -24,6 +37,8 @@ class LinkPeer:
 
     def __init__(self) -> None:
         self._link: Any = None
+        self._alone_s = -math.inf
+        self._waits_s = 0.0
         try:
             # Made at the start and joined later: who joins at once has been seen to bring its own tempo along.
             self._link = importlib.import_module("link").Link(120.0)
@@ -45,10 +60,25 @@ class LinkPeer:
     def pulse(self, *, now_s: float) -> Pulse | None:
         """The session's beat; None while nobody else is in it."""
         if self._link is None or not self._link.enabled or self.peers == 0:
+            self._alone_s = now_s
+            return None
+        if now_s - self._alone_s < SETTLED_S:
             return None
         session = self._link.captureSessionState()
         beat = session.beatAtTime(self._link.clock().micros(), QUANTUM)
         return Pulse("link", session.tempo(), beat, now_s)
+
+    def wait_at(self, bpm: float, *, now_s: float) -> None:
+        """While nobody else is in the session, let its tempo be this one: whoever comes takes over what is there.
+
+        Seldom, and not just after joining: what is set in the moment in which others are found is set for them too.
+        """
+        if self.peers or self._link is None or not self._link.enabled:
+            self._waits_s = now_s + WAIT_S
+        elif now_s >= self._waits_s:
+            self._waits_s = now_s + WAIT_S
+            if abs(self._link.captureSessionState().tempo() - bpm) > WAIT_BPM:
+                self.set_bpm(bpm)
 
     def set_bpm(self, bpm: float) -> None:
         """Set the tempo of all peers: only where a person asked for it."""
@@ -56,6 +86,57 @@ class LinkPeer:
             session = self._link.captureSessionState()
             session.setTempo(min(max(bpm, BPM_LOW), BPM_HIGH), self._link.clock().micros())
             self._link.commitSessionState(session)
+
+
+class TickClock:
+    """A beat from MIDI clock: the tempo as a line over the last ticks, the place by counting them."""
+
+    def __init__(self) -> None:
+        self._ticks_s: list[float] = []
+        self._count = 0  # of the newest tick, since the song's beginning
+        self._has_phase = False
+
+    def tick(self, at_s: float) -> None:
+        """A tick came."""
+        if self._ticks_s and at_s - self._ticks_s[-1] > TICKS_FRESH_S:
+            self._ticks_s = []
+        self._ticks_s.append(at_s)
+        self._count += 1
+        if len(self._ticks_s) > TICKS_KEPT:
+            del self._ticks_s[0]
+        if len(self._ticks_s) >= FEWEST_TICKS + JUMP_TICKS:
+            recent = self._ticks_s[-JUMP_TICKS - 1 :]
+            newest_s = (recent[-1] - recent[0]) / JUMP_TICKS
+            before_s = (self._ticks_s[-JUMP_TICKS - 1] - self._ticks_s[0]) / (len(self._ticks_s) - JUMP_TICKS - 1)
+            if before_s > 0 and abs(newest_s / before_s - 1.0) > JUMP:
+                self._ticks_s = recent
+
+    def start(self) -> None:
+        """The next tick is the beginning of the song."""
+        self.at_position(0)
+
+    def go_on(self) -> None:
+        """The next tick goes on where the song was stopped."""
+        self._has_phase = True
+        self._ticks_s = []
+
+    def at_position(self, sixteenths: int) -> None:
+        """The next tick lies so many sixteenths into the song."""
+        self._count = sixteenths * TICKS // 4 - 1
+        self._has_phase = True
+        self._ticks_s = []
+
+    def pulse(self, *, now_s: float) -> Pulse | None:
+        """The clock's beat; None while it does not tick."""
+        ticks_s = self._ticks_s
+        if len(ticks_s) < FEWEST_TICKS or now_s - ticks_s[-1] > TICKS_FRESH_S:
+            return None
+        slope_s, newest_s = np.polyfit(np.arange(len(ticks_s)) - (len(ticks_s) - 1), ticks_s, 1)
+        if slope_s <= 0:
+            return None
+        bpm = 60.0 / (TICKS * slope_s)
+        beat = (self._count + (now_s - newest_s) / slope_s) / TICKS
+        return Pulse("midi", float(bpm), float(beat), now_s, has_phase=self._has_phase)
 
 
 class ToldTempo:
@@ -98,3 +179,42 @@ class ToldTempo:
             return Pulse("osc", self._bpm, 0.0, now_s, has_phase=False)
         zero_s = min(at_s - beat / rate_hz for beat, at_s in self._beats)
         return Pulse("osc", self._bpm, (now_s - zero_s) * rate_hz, now_s)
+
+
+class OutsideClocks:
+    """All of them, told to the show.
+
+    Rows of the table steer them: `clock.bpm` and `clock.beat` tell, `transport.bpm` sets the tempo of Link's session,
+    `transport.link` joins it.
+    """
+
+    def __init__(self, table: ParamTable, tempi: SharedLatest) -> None:
+        self.link, self.ticks, self.told = LinkPeer(), TickClock(), ToldTempo()
+        rows = ("clock.bpm", "clock.beat", "transport.bpm", "transport.link")
+        self._told_bpm, self._told_beat, self._bpm, self._joins = (table.row(name) for name in rows)
+        self._shared, self._record = tempi, np.zeros(1, wire.TEMPI)
+        tempi.take_over()
+
+    def set(self, row: int, value: float, *, at_s: float) -> None:
+        """A hand set a parameter."""
+        if row == self._told_bpm:
+            self.told.told_bpm(value, at_s=at_s)
+        elif row == self._told_beat:
+            self.told.told_beat(value, at_s=at_s)
+        elif row == self._bpm:
+            self.link.set_bpm(value)
+
+    def step(self, knobs: np.ndarray, *, now_s: float) -> None:
+        """Tell which clocks run now. knobs: [P]."""
+        self.link.join(bool(knobs[self._joins] > 0))
+        self.link.wait_at(float(knobs[self._bpm]), now_s=now_s)
+        record = self._record
+        for place, clock in enumerate((self.link, self.ticks, self.told)):  # in the order of wire.PULSES
+            pulse = clock.pulse(now_s=now_s)
+            record["pulses"][0, place] = (
+                (0, 0, 0, 0.0, 0.0, 0.0)
+                if pulse is None
+                else (1, pulse.has_phase, pulse.downbeat, pulse.bpm, pulse.beat, pulse.at_s)
+            )
+        record["peers"], record["at_s"] = self.link.peers, now_s
+        self._shared.publish(record)

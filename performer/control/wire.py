@@ -23,11 +23,12 @@ STATUS = np.dtype(
         ("refusal", "S120"),  # the newest
         ("driver", "S120"),  # who moved a parameter last, and which
         ("driven_s", "f8"),  # when
+        ("midi", "S120"),  # the inputs that are open, or why there are none
     ]
 )
 
 
-PULSES = ("link", "osc")  # clocks from outside, the one that counts most first
+PULSES = ("link", "midi", "osc")  # clocks from outside, the one that counts most first
 TEMPO = np.dtype(
     [("is_there", "u1"), ("has_phase", "u1"), ("downbeat", "i4"), ("bpm", "f8"), ("beat", "f8"), ("at_s", "f8")]
 )
