@@ -168,7 +168,7 @@ class ControlLoop:
             from performer.control.web import WebServer
 
             tree = Tree(
-                self._facts.leaves(),
+                self._facts.leaves,
                 value_of=self._facts.value,
                 host_info=host_info(name=self._job.name, osc_port=self._job.osc_port),
             )
@@ -287,7 +287,7 @@ class ControlLoop:
 
     def _listened(self, client: "Client", address: str) -> None:
         """Somebody listens from now on: what there is to know is told at once."""
-        for leaf in self._facts.leaves():
+        for leaf in self._facts.leaves:
             if leaf.has_value and (leaf.address == address or leaf.address.startswith(address.rstrip("/") + "/")):
                 client.tell(leaf.address, self._facts.datagram(leaf.address))
 
@@ -529,8 +529,9 @@ class ControlLoop:
         for row, lead in list(self._leads.of.items()):
             if now_s - self._heard_s.get(lead.source, lead.moved_s) > self._job.silence_s:
                 self._leads.let_go(row)
-                self._heard_s.pop(lead.source, None)
                 self._gliding[row] = (self._current(row), now_s)
+        leading = {lead.source for lead in self._leads.of.values()}
+        self._heard_s = {source: at_s for source, at_s in self._heard_s.items() if source in leading}
         if not self._gliding:
             return
         rests = self._job.cue_values[self._facts.cue()]

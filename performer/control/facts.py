@@ -74,18 +74,18 @@ class Facts:
         self._figure_encoders = {address: float_message(address) for address in self._figures}
         self._texts = {f"{prefix}/cue/current": 0, f"{prefix}/cue/name": 1}
         self._prefix = prefix
+        self.leaves = self._all_leaves()  # every address that is listed
 
-    def leaves(self) -> list[Leaf]:
-        """All addresses that are listed."""
+    def _all_leaves(self) -> tuple[Leaf, ...]:
         helps = {"beat": "beats since the show began", "phase": "the part of a beat", "fps": "frames a second",
                  "latency_ms": "sound to light, in milliseconds; 0 while unknown", "current": "id of the cue that plays",
                  "name": "its name"}  # fmt: skip
-        return [
+        return (
             *param_leaves(self._table, prefix=self._prefix),
             *(Leaf(address, "f", READ, "what is heard") for address in self._places),
             *(Leaf(address, "f", READ, helps[address.rpartition("/")[2]]) for address in self._figures),
             *(Leaf(address, "s", READ, helps[address.rpartition("/")[2]]) for address in self._texts),
-        ]
+        )
 
     def knobs(self) -> F32:
         """[P], what the knobs are at; the defaults before the first frame."""
