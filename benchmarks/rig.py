@@ -54,6 +54,7 @@ def show_of(
     fps: float | None = None,
     hud: bool = False,
     osc: bool = True,
+    http: bool = False,
 ) -> Iterator[Show]:
     """A running show in a window under Xvfb, or headless; closed at the end."""
     with contextlib.ExitStack() as stack:
@@ -70,6 +71,7 @@ def show_of(
                 hud=hud,
                 osc_host="127.0.0.1",
                 osc_port=_free_port() if osc else 0,
+                http_port=_free_port() if http else 0,
             ),
             announce=lambda text: print(text, file=sys.stderr),
         )

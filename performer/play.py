@@ -99,6 +99,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             prefix=options.osc_prefix,
             binds=setlist.binds,
             setlist=setlist.path,
+            live=setlist.live,
             silence_s=setlist.silence_s,
             epoch_s=clock.epoch_s,
             features=ears.shared_features,

@@ -3,6 +3,7 @@
 Thread: main, before the show.
 """
 
+import ipaddress
 import math
 import tomllib
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from performer.choreography import routes as routing
 from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
 from performer.choreography.plan import Cue, Length, Plan
 from performer.choreography.routes import Route
+from performer.control.ableton import LiveKnob, LiveSpec
 from performer.control.addresses import NORM, Bind
 from performer.flow import frozen_array
 from performer.generators import checkpoint as species
@@ -104,6 +106,23 @@ class _BindFile(
     range_out: tuple[float, float] | None = None
 
 
+class _LiveKnobFile(
+    msgspec.Struct, forbid_unknown_fields=True, rename={"target": "to", "range_in": "in", "range_out": "out"}
+):
+    track: int
+    device: int
+    parameter: int
+    target: str
+    range_in: tuple[float, float] = NORM
+    range_out: tuple[float, float] | None = None
+
+
+class _AbletonFile(msgspec.Struct, forbid_unknown_fields=True):
+    host: str = "127.0.0.1"
+    scenes: bool = True
+    knob: list[_LiveKnobFile] = []
+
+
 class _ControlFile(msgspec.Struct, forbid_unknown_fields=True):
     silence: float = 0.0
 
@@ -121,6 +140,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     bands: dict[str, tuple[float, float]] = {}
     shaders: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SHADERS))
     osc: dict[str, str | _BindFile] = {}
+    ableton: _AbletonFile | None = None
     control: _ControlFile = msgspec.field(default_factory=_ControlFile)
     params: dict[str, Any] = {}
     route: list[_RouteFile] = []
@@ -145,6 +165,7 @@ class Setlist:
     table: ParamTable
     cues: tuple[Cue, ...]
     binds: dict[str, Bind]  # foreign OSC addresses, and the parameters that they set
+    live: LiveSpec | None  # Ableton Live
     silence_s: float  # a sender that is silent for so long lets go of what it holds; 0 for never
 
     @property
@@ -259,6 +280,7 @@ def load(
     table = _table(routes, names, shaders, checkpoint.traits if checkpoint is not None else (), note)
     _check_routes(routes, table, names, bands, note)
     binds = _binds(file.osc, table, note)
+    live = _live(file.ableton, table, note)
     if not 0.0 <= file.control.silence < math.inf:
         note("control.silence", f"{file.control.silence}; expected seconds, or 0 for never")
     defaults = table.defaults()
@@ -305,6 +327,7 @@ def load(
         table=table,
         cues=tuple(cues),
         binds=binds,
+        live=live,
         silence_s=file.control.silence,
     )
 
@@ -354,6 +377,8 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
         "route": _RouteFile,
         "audio": _AudioFile,
         "control": _ControlFile,
+        "ableton": _AbletonFile,
+        "knob": _LiveKnobFile,
     }
     named: dict[str, type[msgspec.Struct]] = {"osc": _BindFile, "voices": _VoiceFile}
     for key, value in content.items():
@@ -602,12 +627,37 @@ def _binds(file: dict[str, str | _BindFile], table: ParamTable, note: Any) -> di
             bind = Bind(param_id, NORM if slash else None)
         else:
             bind = Bind(wanted.target, wanted.range_in or (NORM if wanted.range_out else None), wanted.range_out)
-            for key, pair in (("in", bind.span), ("out", bind.onto)):
-                if pair is not None and not (pair[0] != pair[1] and all(map(math.isfinite, pair))):
-                    note(f"{where}.{key}", f"[{pair[0]}, {pair[1]}] has no width; expected two different numbers")
+            _check_ranges(bind, where, note)
         if not address.startswith("/"):
             note(where, "an OSC address begins with a slash")
         if bind.param not in table:
             note(where, f"{bind.param!r} is no parameter{nearest(bind.param, table.ids())}")
         binds[address] = bind
     return binds
+
+
+def _check_ranges(bind: Bind, where: str, note: Any) -> None:
+    for key, pair in (("in", bind.span), ("out", bind.onto)):
+        if pair is not None and not (pair[0] != pair[1] and all(map(math.isfinite, pair))):
+            note(f"{where}.{key}", f"[{pair[0]}, {pair[1]}] has no width; expected two different numbers")
+
+
+def _live(file: _AbletonFile | None, table: ParamTable, note: Any) -> LiveSpec | None:
+    if file is None:
+        return None
+    try:
+        ipaddress.IPv4Address(file.host)  # names are not looked up in a show: a lookup can stall for seconds
+    except ValueError:
+        note("ableton.host", f"{file.host!r}; expected the IPv4 address of the machine with Live, such as 192.168.1.20")
+    knobs = []
+    for index, knob in enumerate(file.knob):
+        where, bind = f"ableton.knob[{index}]", Bind(knob.target, knob.range_in, knob.range_out)
+        _check_ranges(bind, where, note)
+        if knob.target not in table:
+            note(f"{where}.to", f"{knob.target!r} is no parameter{nearest(knob.target, table.ids())}")
+        elif table[knob.target].kind is Kind.TEXT:
+            note(f"{where}.to", f"{knob.target!r} wants a name, and Live sends a number")
+        if min(knob.track, knob.device, knob.parameter) < 0:
+            note(where, "tracks, devices and parameters are counted from 0; expected no negative number")
+        knobs.append(LiveKnob(knob.track, knob.device, knob.parameter, bind))
+    return LiveSpec(host=file.host, scenes=file.scenes, knobs=tuple(knobs))

@@ -381,6 +381,7 @@ class Show:
             osc_per_s=hands.messages_per_s,
             osc_refused=hands.refused,
             osc_unknown=hands.unknown,
+            live=hands.live,
             driver=hands.driver,
             is_driven=bool(hands.driver) and self.clock.now_s() - hands.driven_s < DRIVEN_SHOWN_S,
             cue_now=names[cue],

@@ -8,6 +8,7 @@ import pytest
 from performer import resources
 from performer import setlist as setlists
 from performer.choreography.plan import Length
+from performer.control.ableton import LiveKnob, LiveSpec
 from performer.control.addresses import NORM, Bind
 from performer.generators import checkpoint as species
 from performer.setlist import SetlistError
@@ -29,6 +30,14 @@ bass = [3]
 "/knob" = { to = "macro.2", in = [0, 127], out = [0.75, 0.25] }
 [control]
 silence = 10
+[ableton]
+host = "10.0.0.7"
+[[ableton.knob]]
+track = 1
+device = 0
+parameter = 3
+to = "macro.3"
+in = [0, 127]
 [params]
 walk.speed = 0.5
 [[route]]
@@ -81,6 +90,7 @@ def test_a_good_setlist_is_resolved(tmp_path):
         "/knob": Bind("macro.2", (0.0, 127.0), (0.75, 0.25)),
     }
     assert show.silence_s == 10.0
+    assert show.live == LiveSpec(host="10.0.0.7", knobs=(LiveKnob(1, 0, 3, Bind("macro.3", (0.0, 127.0))),))
     assert show.plan().anatomy.num_ws == 12
 
 
@@ -131,6 +141,11 @@ def test_bundled_music_has_its_licence():
         (("in = [0, 127]", "in = [1, 1]"), r"osc.'/knob'.in: [1.0, 1.0] has no width; expected two different numbers"),
         (("in = [0, 127]", "inn = [0, 127]"), r"osc.'/knob'.inn: unknown key (did you mean 'in'?)"),
         (('to = "macro.2", ', ""), r"osc.'/knob': '' is no parameter"),
+        (('host = "10.0.0.7"', 'host = "studio"'), r"ableton.host: 'studio'; expected the IPv4 address of the machine with Live"),
+        (('to = "macro.3"', 'to = "cue.goto"'), r"ableton.knob[0].to: 'cue.goto' wants a name, and Live sends a number"),
+        (('to = "macro.3"', 'to = "makro.3"'), r"ableton.knob[0].to: 'makro.3' is no parameter (did you mean 'macro.3'?)"),
+        (("parameter = 3", "parameter = -3"), r"ableton.knob[0]: tracks, devices and parameters are counted from 0"),
+        (("track = 1", "trak = 1"), r"ableton.knob[0].trak: unknown key (did you mean 'track'?)"),
         (("silence = 10", "silence = -1"), r"control.silence: -1.0; expected seconds, or 0 for never"),
         (("schema = 1", "schema = 7"), r"schema: 7; expected 1"),
         (("seed = 4", "seed = 4\nclass = 2"), r"class: 2; expected 0 to 0"),

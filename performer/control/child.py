@@ -21,6 +21,7 @@ import numpy as np
 
 from performer.clock import SystemClock
 from performer.control import wire
+from performer.control.ableton import Live, LiveSpec
 from performer.control.addresses import Bind, Dispatcher, number_in
 from performer.control.facts import Facts
 from performer.control.leads import Leads
@@ -56,6 +57,7 @@ class Job:
     name: str  # of the show, for programs that browse
     osc_port: int
     token: str  # what it takes to move anything over the web; empty for nothing
+    live: LiveSpec | None  # Ableton Live, where the setlist has it
     silence_s: float  # a source that sends nothing for so long lets go of what it holds; 0 for never
     epoch_s: float
     levels: SharedLevels
@@ -70,7 +72,16 @@ class Job:
     cue_values: F32  # [cues, P]
 
 
-def main(job: Job, receiver: socket.socket | None, listener: socket.socket | None, lifeline: Connection) -> None:
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What the parent bound; None for what is not wanted."""
+
+    osc: socket.socket | None
+    http: socket.socket | None
+    live: socket.socket | None  # where Live's answers arrive
+
+
+def main(job: Job, sockets: Sockets, lifeline: Connection) -> None:
     """Entry point of the process; ends when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     logging.disable(
@@ -78,7 +89,7 @@ def main(job: Job, receiver: socket.socket | None, listener: socket.socket | Non
     )  # python-osc logs each odd message: a flood of them must not become a flood of text
     # Sockets are watched by the loop itself, which Windows' usual one cannot.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(ControlLoop(job, receiver, listener).run(lifeline))
+        runner.run(ControlLoop(job, sockets).run(lifeline))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +117,10 @@ class _MidiSender:
 class ControlLoop:
     """Receives, dispatches, sends."""
 
-    def __init__(self, job: Job, receiver: socket.socket | None, listener: socket.socket | None) -> None:
+    def __init__(self, job: Job, sockets: Sockets) -> None:
         self._job = job
         self._clock = SystemClock(job.epoch_s)
-        self._socket, self._listener = receiver, listener
+        self._socket, self._listener, self._live_socket = sockets.osc, sockets.http, sockets.live
         self._facts = Facts(
             table=job.table,
             prefix=job.prefix,
@@ -148,9 +159,21 @@ class ControlLoop:
         before = job.status.read()
         if before is not None:  # counts go on after a restart
             self._status[0] = before
-        if receiver is not None:
-            receiver.setblocking(False)
-            self._status["buffer_bytes"] = receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        for each in (self._socket, self._live_socket):
+            if each is not None:
+                each.setblocking(False)
+        if self._socket is not None:
+            self._status["buffer_bytes"] = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._live: Live | None = None
+        if job.live is not None:
+            self._live = Live(
+                job.live,
+                send=self._send_to_live,
+                begin_cue=lambda name: self._press(self._goto, name),
+                set_knob=self._set_by_live,
+                told_bpm=lambda bpm: self._clocks.told.told_bpm(bpm, at_s=self._now_s),
+                told_beat=lambda beat: self._clocks.told.told_beat(beat, at_s=self._now_s),
+            )
         self._rate_from = (self._clock.now_s(), int(self._status["received"][0]))
 
     async def run(self, lifeline: Connection) -> None:
@@ -158,6 +181,8 @@ class ControlLoop:
         loop = asyncio.get_running_loop()
         if self._socket is not None:
             loop.add_reader(self._socket.fileno(), self._receive)
+        if self._live_socket is not None:
+            loop.add_reader(self._live_socket.fileno(), self._receive_live)
         self._ports = MidiPorts(
             received=partial(loop.call_soon_threadsafe, self._receive_midi),
             now_s=self._clock.now_s,
@@ -202,6 +227,39 @@ class ControlLoop:
             except OSError:  # an earlier answer bounced; there is nothing to read
                 continue
             self._take(datagram, _UdpSender(target, f"{target[0]}:{target[1]}", target[0]))
+
+    def _receive_live(self) -> None:
+        """What Live answers."""
+        assert self._live_socket is not None and self._live is not None
+        self._now_s = self._clock.now_s()
+        for _ in range(DRAIN):
+            try:
+                datagram, target = self._live_socket.recvfrom(65535)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            self._sender = _UdpSender(target, "Ableton Live", target[0])
+            try:
+                for each in messages_of(datagram):
+                    self._status["received"] += 1
+                    self._live.receive(each, now_s=self._now_s)
+            except OscError as error:
+                self._refuse(error)
+
+    def _send_to_live(self, datagram: bytes) -> None:
+        assert self._live_socket is not None and self._job.live is not None
+        with contextlib.suppress(OSError):  # it is not there yet, or no more
+            self._live_socket.sendto(datagram, (self._job.live.host, self._job.live.port))
+
+    def _set_by_live(self, bind: Bind, value: float) -> None:
+        row = self._job.table.row(bind.param)
+        param = self._job.table.params[row]
+        if param.kind is Kind.TRIGGER:
+            if value > 0:
+                self._press(row, "")
+        else:
+            self._set_level(row, param.admit(bind.read(param, value)))
 
     def _receive_web(self, datagram: bytes, client: "Client") -> None:
         """A frame of a WebSocket."""
@@ -461,6 +519,9 @@ class ControlLoop:
     def _send(self, now_s: float) -> None:
         self._now_s = now_s
         self._look_for_ports(now_s)
+        if self._live is not None:
+            self._live.step(now_s)
+            self._status["live"] = self._live.text.encode()[:80]
         self._clocks.step(self._facts.knobs(), now_s=now_s)
         learnt = self._learner.answer(now_s=now_s)
         if learnt is not None:

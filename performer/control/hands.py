@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from performer.control import child, wire
+from performer.control.ableton import LiveSpec
 from performer.control.addresses import Bind
 from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32, ControlEvent, Pulse
@@ -57,6 +58,7 @@ class HandsStatus:
     driven_s: float = 0.0  # when
     buffer_bytes: int = 0
     restarts: int = 0
+    live: str = ""  # how it stands with Ableton Live; empty where nobody asked for it
     midi: str = ""  # the MIDI inputs that are open, or why there are none
     peers: int = 0  # others in Ableton Link's session
     dropped_presses: int = 0
@@ -85,12 +87,14 @@ class Hands:
         http_port: int = 0,
         http_host: str = "127.0.0.1",
         token: str = "",
+        live: LiveSpec | None = None,
     ) -> None:
         """Raises Refused where the port is taken.
 
         binds: foreign addresses. setlist: where what is learnt is saved. silence_s: a source that sends nothing for so
         long lets go of what it holds, which glides back to the cue; 0 for never. cue_values: [cues, P]. name: of the
-        show, for programs that browse. http_port: of OSCQuery; 0 for none. token: what it takes to move anything by it.
+        show, for programs that browse. http_port: of OSCQuery; 0 for none. token: what it takes to move anything by
+        it. live: Ableton Live, by way of AbletonOSC.
         """
         self._table = table
         self._process: Any = None
@@ -100,10 +104,12 @@ class Hands:
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
         self._listener: socket.socket | None = None
+        self._live_socket: socket.socket | None = None
         self._socket = _bound(host, port) if port else None
         self.port = self._socket.getsockname()[1] if self._socket is not None else 0
         try:
             self._listener = _listening(http_host, http_port) if http_port else None
+            self._live_socket = _answers_bound(live.reply_port) if live is not None else None
         except Refused:
             self.close()
             raise
@@ -124,6 +130,7 @@ class Hands:
             name=name,
             osc_port=self.port,
             token=token,
+            live=live,
             silence_s=silence_s,
             epoch_s=epoch_s,
             levels=self._levels,
@@ -140,7 +147,7 @@ class Hands:
 
     def start(self) -> None:
         """Start the process; returns at once."""
-        if self._socket is None and self._listener is None:
+        if (self._socket, self._listener, self._live_socket) == (None, None, None):
             return
         self._spawn()
         self._watcher = threading.Thread(target=self._watch, name="hands-watcher", daemon=True)
@@ -203,6 +210,7 @@ class Hands:
             subscribers=int(record["subscribers"]),
             refusal=bytes(record["refusal"]).decode("utf-8", "replace"),
             driver=bytes(record["driver"]).decode("utf-8", "replace"),
+            live=bytes(record["live"]).decode("utf-8", "replace"),
             midi=bytes(record["midi"]).decode("utf-8", "replace"),
             driven_s=float(record["driven_s"]),
             buffer_bytes=int(record["buffer_bytes"]),
@@ -226,16 +234,17 @@ class Hands:
         if self._watcher is not None:
             self._watcher.join(timeout=2.0)
         self._end_process()
-        for each in (self._socket, self._listener):
+        for each in (self._socket, self._listener, self._live_socket):
             if each is not None:
                 each.close()
-        self._socket = self._listener = None
+        self._socket = self._listener = self._live_socket = None
 
     def _spawn(self) -> None:
         ours, theirs = SPAWN.Pipe(duplex=False)
+        sockets = child.Sockets(self._socket, self._listener, self._live_socket)
         self._process = SPAWN.Process(
             target=child.main,
-            args=(self._job, self._socket, self._listener, ours),
+            args=(self._job, sockets, ours),
             name="performer-control",
             daemon=True,
         )
@@ -278,6 +287,19 @@ def _bound(host: str, port: int) -> socket.socket:
         receiver.close()
         raise _unusable(error, f"OSC port {port} on {host}", port, option="--osc-port", of_host="--osc-host") from None
     return receiver
+
+
+def _answers_bound(port: int) -> socket.socket:
+    answers = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        answers.bind(("0.0.0.0", port))
+    except OSError as error:
+        answers.close()
+        raise Refused(
+            f"UDP port {port}, where Live's answers arrive, cannot be used: {error.strerror}; close the other program that "
+            "listens to AbletonOSC (there can be one on a machine), or take [ableton] out of the setlist"
+        ) from None
+    return answers
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -23,6 +23,7 @@ STATUS = np.dtype(
         ("refusal", "S120"),  # the newest
         ("driver", "S120"),  # who moved a parameter last, and which
         ("driven_s", "f8"),  # when
+        ("live", "S80"),  # how it stands with Ableton Live
         ("midi", "S120"),  # the inputs that are open, or why there are none
     ]
 )

@@ -62,6 +62,7 @@ class HudState:
     osc_per_s: float = 0.0
     osc_refused: int = 0
     osc_unknown: int = 0  # messages to addresses that nobody has: a misspelt one shows here
+    live: str = ""  # how it stands with Ableton Live; empty where nobody asked for it
     driver: str = ""  # who moved a parameter last, and which
     is_driven: bool = False  # whether that was in the last second
     cue_now: str = ""
@@ -300,6 +301,8 @@ def _compose(sheet: _Sheet, state: HudState, *, size_px: tuple[int, int], unit: 
     row("osc", f"{state.osc_per_s:.0f}/s")
     row("  refused, unknown", f"{state.osc_refused}, {state.osc_unknown}", GREY)
     row("  moved by", _short(state.driver, 27) or "-", AMBER if state.is_driven else GREY)
+    if state.live:
+        row("live", _short(state.live, 27))
     row("sound", _short(state.audio, 22) or "-", RED if state.audio_lost else WHITE)
     if state.clip:
         sheet.box(left, y - 1 * unit, 58 * unit, 20 * unit, RED)

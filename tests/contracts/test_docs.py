@@ -61,6 +61,8 @@ def test_every_key_of_a_setlist_is_explained():
         setlists._RouteFile,
         setlists._BindFile,
         setlists._ControlFile,
+        setlists._AbletonFile,
+        setlists._LiveKnobFile,
     )
     keys = {name for kind in kinds for name in kind.__struct_encode_fields__}
     assert [key for key in sorted(keys) if f"\n| `{key}` |" not in text] == []

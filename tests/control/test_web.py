@@ -24,15 +24,10 @@ from performer.params import Kind, ParamTable, base_params
 from performer.refusal import Refused
 from tests.control.test_hands import Peer, events_until, free_port, state
 from tests.control.test_osc import message
+from tests.show.program import free_tcp_port
 
 TABLE = ParamTable(base_params())
 TOKEN = "tonight"
-
-
-def free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def served(*, name: str = "performer: Test", **more) -> Hands:

@@ -22,6 +22,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def free_tcp_port() -> int:
+    """A TCP port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def command(*words: str) -> list[str]:
     """The command line of `performer words...`."""
     return [sys.executable, "-m", "performer", *words]

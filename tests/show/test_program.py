@@ -1,11 +1,14 @@
 """The program from outside: what a person types, sees, and reads when something is wrong."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from PIL import Image
 from performer import resources
 from tests.rig.xvfb import ask_to_close
 from tests.show.conftest import SETLIST
-from tests.show.program import Program, free_port, left_of, run
+from tests.show.program import Program, free_port, free_tcp_port, left_of, run
 
 SMALL = ("--headless", "--size", "160x90", "--osc-port", "0")
 
@@ -151,3 +154,48 @@ def test_the_doctor_tells_what_a_show_can_use(tmp_path):
         taken.bind(("0.0.0.0", 0))
         done = run("doctor", "--osc-port", str(taken.getsockname()[1]), cwd=tmp_path)
     assert done.returncode == 1 and re.search(r"FAIL +osc", done.stdout), done.stdout
+
+
+def test_the_show_is_served_to_programs_that_browse(setlist, tmp_path):
+    osc, http = free_port(), free_tcp_port()
+    words = [
+        "play",
+        str(setlist),
+        *SMALL[:3],
+        "--osc-port",
+        str(osc),
+        "--http-port",
+        str(http),
+        "--osc-prefix",
+        "/left",
+    ]
+    with Program(words, cwd=tmp_path) as program:
+        program.wait_for("first light after")
+        assert f"oscquery http://127.0.0.1:{http}/\n" in program.said
+        assert "addresses under /left" in program.said
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/left/macro/1?VALUE", timeout=10) as answer:
+            assert json.load(answer) == {"VALUE": [0.0]}
+
+
+def test_other_machines_need_the_token_that_is_printed(setlist, tmp_path):
+    http = free_tcp_port()
+    with Program(["play", str(setlist), *SMALL, "--http-port", str(http), "--lan"], cwd=tmp_path) as program:
+        program.wait_for("first light after")
+        found = re.search(rf"oscquery http://[\d.]+:{http}/\?token=(\S+)", program.said)
+        assert found and len(found[1]) >= 12
+        assert urllib.request.urlopen(f"http://127.0.0.1:{http}/?token={found[1]}", timeout=10).status == 200
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://127.0.0.1:{http}/?token=guessed", timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--lan"], "--lan without --http-port: expected the port"),
+        (["--osc-prefix", "perf"], "--osc-prefix 'perf': expected names with a slash before each"),
+        (["--http-port", "70000"], "--http-port 70000: expected 0 to 65535"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(tmp_path, words, expected):
+    done = run("play", "--headless", *words, cwd=tmp_path)
+    assert done.returncode == 2 and expected in " ".join(done.stdout.split()), done.stdout

@@ -1,0 +1,138 @@
+"""Ableton Live by way of AbletonOSC: its tempo and beat, its scenes as cues, parameters of its devices as knobs.
+
+AbletonOSC (a remote script, MIT) hears on UDP port 11000, and answers to port 11001 of the machine that asked last; it looks
+ten times a second. It forgets who listens when Live or the script is started again, and then says `/live/startup`.
+
+Thread: the control process. Time is an argument.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from performer.control.addresses import Bind
+from performer.control.osc import OscMessageIn, message
+
+ASK_S = 2.0  # between two questions while nobody answers
+PULSE_S = 5.0  # between two while somebody does
+LOST_S = 12.0
+MOST_SCENES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKnob:
+    """A parameter of a device in Live, by the numbers that AbletonOSC counts from 0."""
+
+    track: int
+    device: int
+    parameter: int
+    bind: Bind
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSpec:
+    """What a setlist says of Live."""
+
+    host: str = "127.0.0.1"
+    port: int = 11000
+    reply_port: int = 11001
+    scenes: bool = True  # a scene begins the cue that has its name
+    knobs: tuple[LiveKnob, ...] = ()
+
+
+class Live:
+    """The conversation with one Live.
+
+    send(datagram) goes to Live. begin_cue(name): a scene has begun. set_knob(bind, value): a device's parameter moved.
+    tempo and beat are told to `told_bpm` and `told_beat`.
+    """
+
+    def __init__(
+        self,
+        spec: LiveSpec,
+        *,
+        send: Callable[[bytes], None],
+        begin_cue: Callable[[str], None],
+        set_knob: Callable[[Bind, float], None],
+        told_bpm: Callable[[float], None],
+        told_beat: Callable[[float], None],
+    ) -> None:
+        self._spec = spec
+        self._send = send
+        self._begin_cue = begin_cue
+        self._set_knob = set_knob
+        self._told_bpm, self._told_beat = told_bpm, told_beat
+        self._knobs = {(each.track, each.device, each.parameter): each.bind for each in spec.knobs}
+        self._heard_s = -math.inf
+        self._asked_s = -math.inf
+        self._scenes: dict[int, str] = {}
+        self._launched: set[int] = set()
+        self._bpm = 0.0
+
+    @property
+    def text(self) -> str:
+        """How it stands, for people."""
+        if self._heard_s == -math.inf:
+            return f"no answer from {self._spec.host}"
+        return f"{self._bpm:.1f} bpm, {len(self._scenes)} scenes"
+
+    def step(self, now_s: float) -> None:
+        """Ask whether it is there."""
+        if now_s - self._heard_s > LOST_S:
+            self._heard_s = -math.inf
+        if now_s - self._asked_s >= (ASK_S if self._heard_s == -math.inf else PULSE_S):
+            self._asked_s = now_s
+            self._ask("/live/test")
+
+    def receive(self, told: OscMessageIn, *, now_s: float) -> None:
+        """An answer."""
+        is_new = self._heard_s == -math.inf
+        self._heard_s = now_s
+        if is_new or told.address == "/live/startup":
+            self._subscribe()
+        args = told.args
+        match told.address.split("/")[2:], args:
+            case ["song", "get", "tempo"], (float() | int() as bpm,):
+                self._bpm = float(bpm)
+                self._told_bpm(self._bpm)
+            case ["song", "get", "beat"], (float() | int() as beat,):
+                self._told_beat(float(beat))
+            case ["song", "get", "num_scenes"], (int() as count,):
+                self._look_at_scenes(count)
+            case ["scene", "get", "name"], (int() as scene, str() as name):
+                if scene in self._scenes:
+                    self._scenes[scene] = name
+            case ["scene", "get", "is_triggered"], (int() as scene, bool() | int() as is_triggered):
+                self._triggered(scene, bool(is_triggered))
+            case ["device", "get", "parameter", "value"], (int() as track, int() as device, int() as parameter, value):
+                bind = self._knobs.get((track, device, parameter))
+                if bind is not None and isinstance(value, (int, float)):
+                    self._set_knob(bind, float(value))
+
+    def _ask(self, address: str, *args: int) -> None:
+        self._send(message(address, args))
+
+    def _subscribe(self) -> None:
+        """Ask for everything that is wanted; the present values come at once."""
+        self._scenes, self._launched = {}, set()
+        for what in ("tempo", "beat"):
+            self._ask(f"/live/song/start_listen/{what}")
+        if self._spec.scenes:
+            self._ask("/live/song/get/num_scenes")
+        for knob in self._knobs:
+            self._ask("/live/device/start_listen/parameter/value", *knob)
+
+    def _look_at_scenes(self, count: int) -> None:
+        for scene in range(min(max(count, 0), MOST_SCENES)):
+            self._scenes[scene] = ""
+            self._ask("/live/scene/get/name", scene)
+            self._ask("/live/scene/start_listen/is_triggered", scene)
+
+    def _triggered(self, scene: int, is_triggered: bool) -> None:
+        """A scene blinks from its launch until it begins, at the bar that Live quantises to: that is when its cue begins."""
+        if is_triggered:
+            self._launched.add(scene)
+        elif scene in self._launched:
+            self._launched.discard(scene)
+            if self._scenes.get(scene):
+                self._begin_cue(self._scenes[scene])
