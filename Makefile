@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHOW_PACKAGES := libportaudio2 libegl1 libgl1 libgl1-mesa-dri
 TEST_PACKAGES := xvfb xdotool pulseaudio pulseaudio-utils libasound2-plugins jackd2
+# Ubuntu's chromium is a snap, which a machine without a session cannot install; the tests of the panel are skipped there.
+TEST_PACKAGES += $(shell . /etc/os-release 2>/dev/null; [ "$$ID" = debian ] && echo chromium)
 RIVAL_PACKAGES := build-essential portaudio19-dev python3-dev
 # TensorRT, 100 MB, is of use with an NVIDIA driver alone.
 EXTRA := $(if $(or $(shell command -v nvidia-smi),$(wildcard /proc/driver/nvidia/version)),[tensorrt])

@@ -77,7 +77,7 @@ class Play:
     osc_prefix: str = "/perf"
     """What the OSC addresses of the parameters begin with."""
     http_port: int = 0
-    """TCP port for OSCQuery, by which other programs find every parameter; 0 for none."""
+    """TCP port for the panel in a browser, and for OSCQuery; 0 for none."""
     lan: bool = False
     """Let other machines reach the HTTP port too; to move anything then takes the token that is printed."""
     hud: bool = False
@@ -102,7 +102,7 @@ class Play:
         _within("--fps", self.fps, 1, 1000, "frames a second")
         _within("--seconds", self.seconds, 0, float("inf"), "seconds")
         _within("--osc-port", self.osc_port, 0, 65535, "(0 for no OSC)")
-        _within("--http-port", self.http_port, 0, 65535, "(0 for no OSCQuery)")
+        _within("--http-port", self.http_port, 0, 65535, "(0 for no panel)")
         if self.lan and not self.http_port:
             raise Refused("--lan without --http-port: expected the port that other machines shall reach, such as 9080")
         if not re.fullmatch(r"(/[A-Za-z0-9_.-]+)+", self.osc_prefix):

@@ -106,6 +106,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             feature_names=ears.feature_names(),
             voices=[voice.name for voice in setlist.voices],
             cues=[(cue.id, cue.name) for cue in setlist.cues],
+            cue_notes=[cue.notes for cue in setlist.cues],
             cue_values=np.stack([cue.values for cue in setlist.cues]),
             name=f"performer: {setlist.name}",
             http_port=options.http_port,
@@ -155,11 +156,21 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
     if options.osc_port:
         announce(f"osc      port {hands.port}, addresses under {options.osc_prefix}")
     if options.http_port:
-        from performer.control.discovery import own_addresses
-
-        for address in own_addresses() if options.lan else ["127.0.0.1"]:
-            announce(f"oscquery http://{address}:{hands.http_port}/" + (f"?token={hands.token}" if hands.token else ""))
+        _announce_panel(hands, is_open=options.lan, announce=announce)
     return show
+
+
+def _announce_panel(hands: Hands, *, is_open: bool, announce: Callable[[str], None]) -> None:
+    """Where the panel is, and for a phone a picture of that."""
+    from performer.control.discovery import own_addresses, pictured
+
+    query = f"?token={hands.token}" if hands.token else ""
+    urls = [f"http://{address}:{hands.http_port}/{query}" for address in own_addresses() if is_open]
+    for url in urls or [f"http://127.0.0.1:{hands.http_port}/{query}"]:
+        announce(f"panel    {url}")
+    if urls:
+        for line in pictured(urls[0]):
+            announce(line)
 
 
 def how_they_meet(setlist: setlists.Setlist) -> str:

@@ -301,6 +301,7 @@ def load(
             Cue(
                 id=cue.id,
                 name=cue.name,
+                notes=cue.notes,
                 seed=file.seed if cue.seed is None else cue.seed,
                 values=frozen_array(values),
                 named=frozen_array(named),

@@ -109,6 +109,8 @@ class Show:
         self._warnings_said = 0
         self._watch_due_s = 0.0
         self._ears_state = "starting"
+        self._notice = ""  # the newest that was said
+        self._p99_ms = 0.0
         self._clipped = 0
         self._clipped_s = float("-inf")
 
@@ -320,6 +322,9 @@ class Show:
         if now_s < self._watch_due_s:
             return
         self._watch_due_s = now_s + REPORT_S
+        self._p99_ms = self.meter.p99_ms
+        said = max(self.notices.recent(at_s=now_s), key=lambda notice: notice.at_s, default=None)
+        self._notice = said.text if said is not None else self._notice
         warnings = self.stage.warnings
         for text in warnings[self._warnings_said :]:
             self.notices.say(text, at_s=now_s)
@@ -342,8 +347,11 @@ class Show:
             beat=tick.beat,
             bpm=self._transport.bpm,
             fps=self.meter.fps,
-            frame_p99_ms=self._hud.frame_p99_ms,
+            frame_p99_ms=self._p99_ms,
             latency_ms=self.light.median_ms or 0.0,
+            leader=self._transport.leader,
+            engine=self._seen.name,
+            notice=self._notice,
         )
 
     def _hud_state(self) -> HudState:

@@ -72,6 +72,7 @@ class Cue:
 
     id: str
     name: str = ""
+    notes: str = ""  # for people
     seed: int = 1
     values: F32  # [P], the complete state
     named: np.ndarray  # [P] bool, which parameters this cue names itself

@@ -69,6 +69,7 @@ class Job:
     feature_names: tuple[str, ...]
     voices: tuple[str, ...]
     cues: tuple[tuple[str, str], ...]  # (id, name)
+    cue_notes: tuple[str, ...]
     cue_values: F32  # [cues, P]
 
 
@@ -197,7 +198,14 @@ class ControlLoop:
                 value_of=self._facts.value,
                 host_info=host_info(name=self._job.name, osc_port=self._job.osc_port),
             )
-            self._web = WebServer(tree, receive=self._receive_web, listened=self._listened, token=self._job.token)
+            self._web = WebServer(
+                tree,
+                about=self._about(),
+                receive=self._receive_web,
+                listened=self._listened,
+                left=lambda client: self._leads.gone(client.source),
+                token=self._job.token,
+            )
             await self._web.start(self._listener)
             announcement = Announcement(self._job.name, listener=self._listener, osc_port=self._job.osc_port)
             announcement.start()
@@ -212,6 +220,14 @@ class ControlLoop:
                 await announcement.close()
             if self._web is not None:
                 await self._web.close()
+
+    def _about(self) -> dict[str, object]:
+        """What the panel wants to know beforehand."""
+        cues = [
+            {"id": cue_id, "name": name, "notes": notes}
+            for (cue_id, name), notes in zip(self._job.cues, self._job.cue_notes, strict=True)
+        ]
+        return {"name": self._job.name, "prefix": self._job.prefix, "voices": self._job.voices, "cues": cues}
 
     # In
 
@@ -476,7 +492,9 @@ class ControlLoop:
         self._dispatcher.bind(learnt.address, Bind(self._learns, span))
         datagram = self._bound(learnt.address)
         self._post(self._asked, datagram)
-        self._tell([datagram], but="{}:{}".format(*self._asked) if isinstance(self._asked, tuple) else "")
+        self._tell_once(
+            [datagram], but="{}:{}".format(*self._asked) if isinstance(self._asked, tuple) else self._asked.source
+        )
 
     def _bound(self, address: str) -> bytes:
         """`sys/bound`: address, parameter, and the sender's range where it has one."""
@@ -498,7 +516,7 @@ class ControlLoop:
         """Tell all subscribers, and who asked."""
         datagram = self._told(what, *args)
         self._post(self._to, datagram)
-        self._tell([datagram], but=self._sender.source)
+        self._tell_once([datagram], but=self._sender.source)
 
     def _told(self, what: str, *args: str | float) -> bytes:
         return message(f"{self._job.prefix}/sys/{what}", args)
@@ -514,7 +532,7 @@ class ControlLoop:
 
     def _dump(self) -> list[bytes | int]:
         """Everything that there is to know, the values as rows."""
-        return [*self._facts.cue_messages(), *self._facts.rows]
+        return [*self._facts.texts(), *self._facts.rows]
 
     def _send(self, now_s: float) -> None:
         self._now_s = now_s
@@ -533,7 +551,8 @@ class ControlLoop:
             self._tell([datagram], but=driver, row=row)
             if not driver.startswith("midi "):
                 self._show_on_controllers(row)
-        self._tell([*self._facts.changed_state(), *self._changed_leads()])
+        self._tell(self._facts.changed_state())
+        self._tell_once(self._changed_leads())
         if len(self._surfaces) or (self._web is not None and self._web.clients):
             self._tell(self._facts.changed_features())
         self._surfaces.step(now_s, value_of=self._facts.value_of)
@@ -558,6 +577,15 @@ class ControlLoop:
             if client.source != but:
                 for datagram in datagrams:
                     client.tell(address_of(datagram), datagram if row is None else self._facts.typed(row, datagram))
+
+    def _tell_once(self, datagrams: list[bytes], *, but: str = "") -> None:
+        """Tell what happened: of this, nothing may be left out for something newer."""
+        self._surfaces.tell(datagrams, but=but)
+        for client in self._web.clients if self._web is not None else ():
+            if client.source != but:
+                for datagram in datagrams:
+                    if client.listens_to(address_of(datagram)):
+                        client.reply(datagram)
 
     def _show_on_controllers(self, row: int) -> None:
         """Move the lights and motors of what is bound to a knob."""

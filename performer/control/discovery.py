@@ -10,6 +10,7 @@ import ipaddress
 import socket
 
 import psutil
+import segno
 from zeroconf import InterfaceChoice, IPVersion
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
@@ -67,3 +68,11 @@ def own_addresses() -> list[str]:
         if each.family == socket.AF_INET and not ipaddress.ip_address(each.address).is_loopback
     ]
     return found or ["127.0.0.1"]
+
+
+def pictured(url: str) -> list[str]:
+    """A QR code as lines of text, two rows of it in each, light where the terminal is dark."""
+    rows = [[bool(dark) for dark in row] for row in segno.make(url, error="l", micro=False).matrix_iter(border=2)]
+    rows += [[False] * len(rows[0])] * (len(rows) % 2)
+    halves = {(True, True): " ", (True, False): "\u2584", (False, True): "\u2580", (False, False): "\u2588"}
+    return ["".join(halves[pair] for pair in zip(*two, strict=True)) for two in zip(rows[::2], rows[1::2], strict=True)]

@@ -58,7 +58,6 @@ class Facts:
         heard = [[f"{prefix}/audio/{voice}/{name.replace('.', '/')}" for name in feature_names] for voice in voices]
         least = np.full(len(feature_names), LEAST_FEATURE, np.float32)
         self._heard = [Changes([float_message(address) for address in addresses], least) for addresses in heard]
-        self._sent_cue = -1
         self._places = {
             address: (voice, column)
             for voice, addresses in enumerate(heard)
@@ -69,17 +68,34 @@ class Facts:
             f"{prefix}/transport/beat": lambda state: float(state["beat"]),
             f"{prefix}/transport/phase": lambda state: float(state["beat"]) % 1.0,
             f"{prefix}/sys/fps": lambda state: float(state["fps"]),
+            f"{prefix}/sys/p99_ms": lambda state: float(state["frame_p99_ms"]),
             f"{prefix}/sys/latency_ms": lambda state: float(state["latency_ms"]),
         }
         self._figure_encoders = {address: float_message(address) for address in self._figures}
-        self._texts = {f"{prefix}/cue/current": 0, f"{prefix}/cue/name": 1}
+        self._texts: dict[str, Callable[[Any], str]] = {
+            f"{prefix}/cue/current": lambda state: self._cues[int(state["cue"])][0],
+            f"{prefix}/cue/name": lambda state: self._cues[int(state["cue"])][1],
+            f"{prefix}/transport/leader": lambda state: _text(state["leader"]),
+            f"{prefix}/sys/engine": lambda state: _text(state["engine"]),
+            f"{prefix}/sys/log": lambda state: _text(state["notice"]),
+        }
+        self._sent_texts: dict[str, str] = {}
         self._prefix = prefix
         self.leaves = self._all_leaves()  # every address that is listed
 
     def _all_leaves(self) -> tuple[Leaf, ...]:
-        helps = {"beat": "beats since the show began", "phase": "the part of a beat", "fps": "frames a second",
-                 "latency_ms": "sound to light, in milliseconds; 0 while unknown", "current": "id of the cue that plays",
-                 "name": "its name"}  # fmt: skip
+        helps = {
+            "beat": "beats since the show began",
+            "phase": "the part of a beat",
+            "leader": "who leads the tempo",
+            "fps": "frames a second",
+            "p99_ms": "the slowest frame of a hundred",
+            "latency_ms": "sound to light, in milliseconds; 0 while unknown",
+            "engine": "what draws the pictures",
+            "log": "the newest that was said to people",
+            "current": "id of the cue that plays",
+            "name": "its name",
+        }
         return (
             *param_leaves(self._table, prefix=self._prefix),
             *(Leaf(address, "f", READ, "what is heard") for address in self._places),
@@ -111,7 +127,7 @@ class Facts:
         state = self._state.read()
         if address in self._figures:
             return self._figures[address](state) if state is not None else 0.0
-        return self._cues[self.cue()][self._texts[address]] if state is not None else ""
+        return self._texts[address](state) if state is not None else ""
 
     def datagram(self, address: str) -> bytes:
         """The same as OSC, a switch as `T` or `F`: for programs that know its type from the tree."""
@@ -152,24 +168,28 @@ class Facts:
         return datagrams
 
     def changed_state(self) -> list[bytes]:
-        """How the show is; the cue where it changed."""
+        """How the show is; what is told in words where it changed."""
         state = self._state.read()
         if state is None:
             return []
         datagrams = [self._figure_encoders[address](figure(state)) for address, figure in self._figures.items()]
-        cue = int(state["cue"])
-        if cue != self._sent_cue:
-            self._sent_cue = cue
-            datagrams += self.cue_messages()
+        for address, text_of in self._texts.items():
+            text = text_of(state)
+            if self._sent_texts.get(address) != text:
+                self._sent_texts[address] = text
+                datagrams.append(message(address, (text,)))
         return datagrams
 
-    def cue_messages(self) -> list[bytes]:
-        """Which cue plays; nothing before the first frame."""
+    def texts(self) -> list[bytes]:
+        """What is told in words; nothing before the first frame."""
         state = self._state.read()
         if state is None:
             return []
-        cue = self._cues[int(state["cue"])]
-        return [message(address, (cue[which],)) for address, which in self._texts.items()]
+        return [message(address, (text_of(state),)) for address, text_of in self._texts.items()]
+
+
+def _text(raw: bytes) -> str:
+    return bytes(raw).decode("utf-8", "replace")
 
 
 def _encoder(kind: Kind) -> Callable[[str], Encoder]:

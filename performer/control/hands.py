@@ -41,6 +41,9 @@ class ShowState:
     fps: float
     frame_p99_ms: float
     latency_ms: float  # sound to light, median; 0 while unknown
+    leader: str = ""  # who leads the tempo
+    engine: str = ""
+    notice: str = ""  # the newest that was said to people
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Hands:
         feature_names: Sequence[str] = (),
         voices: Sequence[str] = (),
         cues: Sequence[tuple[str, str]] = (("", ""),),
+        cue_notes: Sequence[str] = (),
         cue_values: F32 | None = None,
         name: str = "performer",
         http_port: int = 0,
@@ -142,6 +146,7 @@ class Hands:
             feature_names=tuple(feature_names),
             voices=tuple(voices),
             cues=tuple(cues),
+            cue_notes=tuple(cue_notes) or ("",) * len(cues),
             cue_values=np.tile(table.defaults(), (len(cues), 1)) if cue_values is None else cue_values,
         )
 
@@ -194,6 +199,8 @@ class Hands:
         record["fps"] = state.fps
         record["frame_p99_ms"] = state.frame_p99_ms
         record["latency_ms"] = state.latency_ms
+        for name, text in (("leader", state.leader), ("engine", state.engine), ("notice", state.notice)):
+            record[name] = text.encode()[: record.dtype[name].itemsize]
         self._state.publish(record)
 
     def status(self) -> HandsStatus:

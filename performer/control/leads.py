@@ -1,8 +1,9 @@
 """Leads: which hand drives a parameter, so that two that move the same one do not fight.
 
 Who moves a parameter first leads it. A stream that repeats its value moves nothing: it neither leads nor disturbs who does.
-Another source takes the lead by moving once the leader has stood still for `LEAD_S`. A source may also ask for the lead, and
-then keeps it until it lets go.
+Another source takes the lead by moving once the leader has stood still for `LEAD_S`, or at once from one of its own machine
+that has said one thing and no more: a command that sends a message and ends has another port each time. A source may also
+ask for the lead, and then keeps it until it lets go.
 
 Thread: the control process. Time is an argument.
 """
@@ -20,6 +21,12 @@ class Lead:
     source: str  # host:port, or what else names a hand
     moved_s: float
     is_kept: bool = False  # asked for: nobody takes it by moving
+    is_single: bool = True  # it has moved it once
+
+    @property
+    def host(self) -> str:
+        """Its machine."""
+        return self.source.rpartition(":")[0]
 
 
 class Leads:
@@ -39,12 +46,18 @@ class Leads:
         lead = self.of.get(row)
         if lead is not None and lead.source == source:
             if moved:
-                lead.moved_s = at_s
+                lead.moved_s, lead.is_single = at_s, False
             return True
-        if not moved or (lead is not None and (lead.is_kept or at_s - lead.moved_s < LEAD_S)):
+        if not moved or (lead is not None and not self._may_take(lead, at_s=at_s, source=source)):
             return False
         self.of[row] = Lead(source, at_s)
         return True
+
+    def _may_take(self, lead: Lead, *, at_s: float, source: str) -> bool:
+        if lead.is_kept:
+            return False
+        is_command = lead.is_single and bool(lead.host) and lead.host == source.rpartition(":")[0]
+        return is_command or at_s - lead.moved_s >= LEAD_S
 
     def take(self, row: int, *, at_s: float, source: str) -> None:
         """Give the lead to who asks for it, until it lets go."""
@@ -53,6 +66,11 @@ class Leads:
     def let_go(self, row: int) -> None:
         """Nobody leads any more: who moves next does."""
         self.of.pop(row, None)
+
+    def gone(self, source: str) -> None:
+        """A source has left: it leads nothing any more."""
+        for row in [row for row, lead in self.of.items() if lead.source == source]:
+            del self.of[row]
 
     def newest(self) -> tuple[int, Lead] | None:
         """The parameter that was moved last, and who moved it."""

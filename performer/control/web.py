@@ -1,4 +1,4 @@
-"""The web server: OSCQuery over HTTP, and a WebSocket that carries OSC both ways.
+"""The web server: OSCQuery over HTTP, a WebSocket that carries OSC both ways, and the panel, which is a client of both.
 
 Whoever reaches it may read. To move anything takes the token, where there is one; a page of another site may not even
 open the WebSocket. Each client has a place for the newest value of each address, and no queue of values: one that is slow
@@ -8,13 +8,16 @@ Thread: the control process, in its event loop.
 """
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import hmac
 import ipaddress
 import json
 import socket
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -23,6 +26,8 @@ from performer.control.query import Tree
 
 MOST_CLIENTS = 32
 MOST_BYTES = 1 << 16  # of one message, in either direction of HTTP
+PANEL = Path(__file__).with_name("panel.html")
+PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _REPLIES_KEPT = 1024
 _LISTENED = 4096  # addresses of one client
 
@@ -80,20 +85,32 @@ class Client:
 class WebServer:
     """Serves until `close`.
 
-    receive(datagram, client): a client moved something. listened(client, address): a client began to listen.
+    about: what the panel is told beforehand. receive(datagram, client): a client moved something.
+    listened(client, address): a client began to listen. left(client): it is gone.
     """
 
     def __init__(
         self,
         tree: Tree,
         *,
+        about: dict[str, object],
         receive: Callable[[bytes, Client], None],
         listened: Callable[[Client, str], None],
+        left: Callable[[Client], None],
         token: str = "",
     ) -> None:
         self._tree = tree
+        self._about = about
+        self._panel = PANEL.read_text(encoding="utf-8")
+        script = self._panel.partition("<script>")[2].partition("</script>")[0]
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        # This page runs its own script and no other, is shown in no frame, and talks to nobody but this server.
+        self._policy = (
+            f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src 'self' data:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
         self._receive = receive
-        self._listened = listened
+        self._listened, self._left = listened, left
         self._token = token
         self._clients: set[Client] = set()
         app = web.Application(client_max_size=MOST_BYTES, middlewares=[_guarded])
@@ -118,12 +135,17 @@ class WebServer:
         given = request.query.get("token", "")
         if given and not self._is_token(given):
             raise web.HTTPForbidden(text="this is not the token of tonight; the one that counts stands in the terminal")
+        may_write = not self._token or bool(given)
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._socket(request, may_write=not self._token or bool(given))
+            return await self._socket(request, may_write=may_write)
+        if request.path == "/panel.json":
+            return _json(200, json.dumps(self._about | {"may_write": may_write}))
+        if request.path == "/panel" or (request.path == "/" and "text/html" in request.headers.get("Accept", "")):
+            headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "no-referrer", **PLAIN}
+            return web.Response(text=self._panel, content_type="text/html", headers=headers)
         attributes = [name.upper() for name in request.query if name != "token"]
         status, text = self._tree.answer(request.path, attributes[0] if attributes else "")
-        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-        return web.Response(status=status, text=text or None, content_type="application/json", headers=headers)
+        return _json(status, text)
 
     def _is_token(self, given: str) -> bool:
         return not self._token or hmac.compare_digest(given.encode(), self._token.encode())
@@ -146,6 +168,7 @@ class WebServer:
                     self._command(each.data, client)
         finally:
             self._clients.discard(client)
+            self._left(client)
             writer.cancel()
         return ws
 
@@ -178,6 +201,10 @@ async def _guarded(request: web.Request, handler: Callable[..., Any]) -> web.Str
     if origin is not None and origin != f"http://{request.host}":
         raise web.HTTPForbidden(text="a page of another site may not reach the show")
     return await handler(request)
+
+
+def _json(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text or None, content_type="application/json", headers=PLAIN)
 
 
 def _is_ours(host: str) -> bool:

@@ -47,6 +47,9 @@ def show_state(params: int) -> np.dtype:
             ("fps", "f8"),
             ("frame_p99_ms", "f8"),
             ("latency_ms", "f8"),
+            ("leader", "S16"),
+            ("engine", "S48"),
+            ("notice", "S200"),
         ]
     )
 

@@ -31,6 +31,22 @@ def test_a_stream_that_stands_still_neither_leads_nor_disturbs():
     assert leads.admits(ROW, 0.6, at_s=14.0, source="touchdesigner")  # it moves again
 
 
+def test_commands_that_send_one_message_each_are_one_hand():
+    leads = Leads()
+    for count in range(5):
+        assert leads.admits(ROW, count / 5, at_s=0.1 * count, source=f"10.0.0.7:{50000 + count}")
+    assert not leads.admits(ROW, 0.9, at_s=0.5, source="10.0.0.8:50000")
+    assert leads.admits(ROW, 0.85, at_s=0.6, source="10.0.0.7:50004")  # it says more: a program
+    assert not leads.admits(ROW, 0.7, at_s=0.7, source="10.0.0.7:50005")
+
+
+def test_who_has_left_leads_nothing():
+    leads = Leads()
+    assert leads.admits(ROW, 0.5, at_s=0.0, source="a:1")
+    leads.gone("a:1")
+    assert leads.admits(ROW, 0.6, at_s=0.1, source="b:1")
+
+
 def test_knobs_are_led_apart():
     leads = Leads()
     assert leads.admits(1, 0.5, at_s=0.0, source="a")

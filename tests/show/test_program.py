@@ -171,7 +171,7 @@ def test_the_show_is_served_to_programs_that_browse(setlist, tmp_path):
     ]
     with Program(words, cwd=tmp_path) as program:
         program.wait_for("first light after")
-        assert f"oscquery http://127.0.0.1:{http}/\n" in program.said
+        assert f"panel    http://127.0.0.1:{http}/\n" in program.said
         assert "addresses under /left" in program.said
         with urllib.request.urlopen(f"http://127.0.0.1:{http}/left/macro/1?VALUE", timeout=10) as answer:
             assert json.load(answer) == {"VALUE": [0.0]}
@@ -181,8 +181,11 @@ def test_other_machines_need_the_token_that_is_printed(setlist, tmp_path):
     http = free_tcp_port()
     with Program(["play", str(setlist), *SMALL, "--http-port", str(http), "--lan"], cwd=tmp_path) as program:
         program.wait_for("first light after")
-        found = re.search(rf"oscquery http://[\d.]+:{http}/\?token=(\S+)", program.said)
+        found = re.search(rf"panel    http://[\d.]+:{http}/\?token=(\S+)", program.said)
         assert found and len(found[1]) >= 12
+        assert (
+            len(re.findall(r"^[ \u2580\u2584\u2588]{20,}$", program.said, re.MULTILINE)) >= 12
+        )  # for a phone's camera
         assert urllib.request.urlopen(f"http://127.0.0.1:{http}/?token={found[1]}", timeout=10).status == 200
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"http://127.0.0.1:{http}/?token=guessed", timeout=10)

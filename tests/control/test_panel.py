@@ -1,0 +1,253 @@
+"""The panel, in a real browser, beside a real show, at the size of a phone and of a desk."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import time
+import urllib.request
+
+import pytest
+
+from tests.control.test_osc import message
+from tests.show.conftest import SETLIST
+from tests.show.program import Program, free_port, free_tcp_port
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SIZES = {"phone": (390, 844), "desk": (1280, 800)}
+PATIENCE_S = 10.0
+LAST = """
+[[cue]]
+id = "3"
+name = "The <end>"
+notes = "& nothing else"
+fade = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+class Played:
+    """A show that plays, and its ports."""
+
+    def __init__(self, folder, *more):
+        self.osc, self.http = free_port(), free_tcp_port()
+        (folder / "show.toml").write_text(SETLIST + LAST)
+        words = ["play", "show.toml", "--headless", "--size", "160x90", "--fps", "20"]
+        ports = ["--osc-port", str(self.osc), "--http-port", str(self.http)]
+        self.program = Program([*words, *ports, *more], cwd=folder)
+        self.program.wait_for("first light after")
+
+    def value(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/perf/{path}?VALUE", timeout=5) as answer:
+            return json.load(answer)["VALUE"][0]
+
+    def until(self, path, wanted):
+        end = time.monotonic() + PATIENCE_S
+        while (value := self.value(path)) != (pytest.approx(wanted, abs=1e-3) if isinstance(wanted, float) else wanted):
+            assert time.monotonic() < end, f"{path} is {value}, not {wanted}"
+            time.sleep(0.02)
+
+    def send(self, address, *args):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            out.sendto(message(address, *args), ("127.0.0.1", self.osc))
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    made = Played(tmp_path_factory.mktemp("panel"))
+    with made.program:
+        yield made
+
+
+@pytest.fixture(params=SIZES)
+def page(request, browser, played):
+    width, height = SIZES[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=request.param == "phone")
+    made, faults = context.new_page(), []
+    made.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    made.on("pageerror", lambda error: faults.append(str(error)))
+    made.goto(f"http://127.0.0.1:{played.http}/")
+    made.wait_for_selector("body.connected", timeout=1e3 * PATIENCE_S)
+    played.send("/perf/cue/goto", "1")
+    played.until("cue/current", "1")
+    yield made
+    context.close()
+    assert faults == []
+
+
+def fader(page, name):
+    return page.locator(f'input[aria-label="{name}"]').first
+
+
+def drag(page, name, value):
+    """As a finger does: the value, and the event."""
+    fader(page, name).evaluate(
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )
+
+
+def test_cues_are_listed_gone_to_and_marked(page, played):
+    assert page.locator("#cues button").count() == 3
+    assert page.inner_text('#cues button[data-cue="3"]').split("\n") == ["The <end>", "& nothing else"]
+    assert "next: " in page.inner_text("#standby")
+    page.click("#go")
+    played.until("cue/current", "2")
+    page.wait_for_selector('#cues button.on[data-cue="2"]')
+    page.locator('#cues button[data-cue="3"]').click()
+    played.until("cue/current", "3")
+    page.wait_for_function("document.getElementById('standby').textContent === 'the last cue'")
+    page.click('[data-press="cue/prev"]')
+    played.until("cue/current", "2")
+
+
+def test_a_fader_moves_its_knob_and_follows_others(page, played):
+    drag(page, "macro.1", 0.7)
+    played.until("macro/1", 0.7)
+    played.send("/perf/macro/2", 0.25)
+    page.wait_for_function(
+        "() => Math.abs(document.querySelector('input[aria-label=\"macro.2\"]').value - 0.25) < 0.01"
+    )
+    page.wait_for_selector('.param.driven[data-id="macro.2"]')  # the lamp of who drives
+    drag(page, "out.dimmer", 0.5)
+    played.until("out/dimmer", 0.5)
+    drag(page, "out.dimmer", 1.0)
+    played.until("out/dimmer", 1.0)
+
+
+def test_switches_stay_as_they_are_set(page, played):
+    for name in ("freeze", "blackout"):
+        page.click(f'[data-switch="out/{name}"]')
+        played.until(f"out/{name}", True)
+        page.wait_for_selector(f'[data-switch="out/{name}"].on')
+        page.click(f'[data-switch="out/{name}"]')
+        played.until(f"out/{name}", False)
+
+
+def test_taps_set_the_tempo(page, played):
+    for _ in range(5):
+        page.locator("#tap").dispatch_event("pointerdown")
+        time.sleep(0.4)
+    end = time.monotonic() + PATIENCE_S
+    while not 130 < played.value("transport/bpm") < 165:
+        assert time.monotonic() < end, played.value("transport/bpm")
+        time.sleep(0.05)
+    page.wait_for_function(
+        "() => { const t = Number(document.getElementById('tempo').textContent); return t > 130 && t < 165; }"
+    )
+
+
+def test_everything_is_found_by_searching(page, played):
+    page.fill("#search", "dimmer")
+    page.wait_for_selector('#groups .param[data-id="out.dimmer"]:visible')
+    shown = page.locator("#groups .param:visible").all()
+    assert 0 < len(shown) < 5
+    assert all("dimmer" in each.get_attribute("data-text") for each in shown)
+    page.fill("#search", "walk.speed")
+    row = page.locator('#groups .param[data-id="walk.speed"]')
+    row.locator("input[type=range]").evaluate(
+        "e => { e.value = 1.5; e.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    played.until("walk/speed", 1.5)
+
+
+def test_a_fader_elsewhere_is_learnt_from_the_panel(page, played):
+    page.locator('#macros .param[data-id="macro.8"] .learn').click()
+    page.wait_for_selector('.param[data-id="macro.8"] .learn.on')
+    start, address = time.monotonic(), f"/desk/{time.monotonic_ns()}"
+    while time.monotonic() - start < 3.4:
+        played.send(address, (time.monotonic() - start) % 1.0)
+        time.sleep(0.02)
+    page.wait_for_function(f"() => document.getElementById('log').textContent.includes('{address} moves macro.8')")
+    played.send(address, 0.0)
+    page.wait_for_function("() => document.querySelector('input[aria-label=\"macro.8\"]').value < 0.05")
+
+
+def test_keys_do_what_they_do_in_the_window(page, played):
+    page.keyboard.press(" ")
+    played.until("cue/current", "2")
+    page.keyboard.press("ArrowLeft")
+    played.until("cue/current", "1")
+    page.keyboard.press("f")
+    played.until("out/freeze", True)
+    page.keyboard.press("f")
+    played.until("out/freeze", False)
+    page.focus("#search")
+    page.keyboard.type("p b")  # typed, not played
+    time.sleep(0.3)
+    assert played.value("out/blackout") is False
+    assert played.value("cue/current") == "1"
+
+
+def test_figures_and_meters_are_alive(page):
+    page.wait_for_function("() => Number(document.getElementById('fps').textContent) > 5", timeout=1e3 * PATIENCE_S)
+    page.wait_for_function("() => parseFloat(document.getElementById('p99').textContent) > 1", timeout=1e3 * PATIENCE_S)
+    assert page.inner_text("#engine") != ""
+    assert page.locator(".meter").count() >= 5
+
+
+def test_nothing_is_wider_than_the_screen_and_thumbs_find_their_buttons(page):
+    wide, screen = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= screen
+    for button in page.locator("footer button").all():
+        box = button.bounding_box()
+        assert box["height"] >= 44 and box["width"] >= 44
+
+
+def test_the_page_comes_back_when_the_control_process_does(page, played):
+    (control,) = [each for each in played.program.children() if serves(each, played.http)]
+    os.kill(control.pid, signal.SIGKILL)
+    page.wait_for_selector("body:not(.connected)", timeout=1e3 * PATIENCE_S)
+    page.wait_for_selector("body.connected", timeout=1e3 * PATIENCE_S)
+    drag(page, "macro.3", 0.4)
+    played.until("macro/3", 0.4)
+
+
+def serves(process, port):
+    """Whether a process listens on a port."""
+    return port in {each.laddr.port for each in process.net_connections(kind="tcp") if each.status == "LISTEN"}
+
+
+def test_without_the_token_the_page_may_only_look(browser, tmp_path):
+    guarded = Played(tmp_path, "--lan")
+    with guarded.program:
+        token = re.search(r"\?token=(\S+)", guarded.program.said)[1]
+        page = browser.new_context().new_page()
+        page.goto(f"http://127.0.0.1:{guarded.http}/")
+        page.wait_for_selector("body.connected.readonly", timeout=1e3 * PATIENCE_S)
+        drag(page, "macro.1", 0.7)
+        time.sleep(0.3)
+        assert guarded.value("macro/1") == 0.0
+        page.goto(f"http://127.0.0.1:{guarded.http}/?token={token}")
+        page.wait_for_selector("body.connected:not(.readonly)", timeout=1e3 * PATIENCE_S)
+        drag(page, "macro.1", 0.7)
+        guarded.until("macro/1", 0.7)
+        assert page.goto(f"http://127.0.0.1:{guarded.http}/?token=wrong").status == 403
+
+
+def test_the_page_runs_no_script_but_its_own(played, browser):
+    with urllib.request.urlopen(
+        urllib.request.Request(f"http://127.0.0.1:{played.http}/", headers={"Accept": "text/html"}), timeout=5
+    ) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "frame-ancestors 'none'" in policy
+    page = browser.new_context().new_page()
+    page.goto(f"http://127.0.0.1:{played.http}/")
+    page.wait_for_selector("body.connected", timeout=1e3 * PATIENCE_S)
+    page.evaluate(
+        "() => { const s = document.createElement('script'); s.textContent = 'window.alien = 1'; document.body.append(s); }"
+    )
+    assert page.evaluate("() => window.alien === undefined")
