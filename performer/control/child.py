@@ -88,6 +88,7 @@ def main(job: Job, sockets: Sockets, lifeline: Connection) -> None:
     logging.disable(
         logging.WARNING
     )  # python-osc logs each odd message: a flood of them must not become a flood of text
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL + 1)  # nor must junk that passes for HTTP
     # Sockets are watched by the loop itself, which Windows' usual one cannot.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(ControlLoop(job, sockets).run(lifeline))

@@ -148,7 +148,7 @@ class WebServer:
         return _json(status, text)
 
     def _is_token(self, given: str) -> bool:
-        return not self._token or hmac.compare_digest(given.encode(), self._token.encode())
+        return not self._token or hmac.compare_digest(given.encode(errors="replace"), self._token.encode())
 
     async def _socket(self, request: web.Request, *, may_write: bool) -> web.StreamResponse:
         if len(self._clients) >= MOST_CLIENTS:
