@@ -56,7 +56,7 @@ class Client:
 
     def listens_to(self, address: str) -> bool:
         """Whether it does."""
-        if address in self._listens:
+        if address in self._listens or "/" in self._listens:
             return True
         return any(address[:at] in self._listens for at, char in enumerate(address) if char == "/" and at)
 

@@ -251,7 +251,7 @@ def test_what_comes_by_udp_reaches_who_listens_by_websocket(hands):
         peer = Peer(hands)
         async with ClientSession() as session:
             ws = await connected(session, hands)
-            await ws.send_str(listen("/perf"))
+            await ws.send_str(listen("/"))
             await heard(ws, lambda got: "/perf/macro/8" in got)
             peer.send("/perf/macro/8", 1.0)
             values = TABLE.defaults()
