@@ -214,7 +214,8 @@ def _pattern(address: str) -> re.Pattern[str] | None:
                 parts.append("(?:" + "|".join(re.escape(option) for option in inside.split(",")) + ")")
             else:
                 negated, inside = ("^", inside[1:]) if inside[:1] == "!" else ("", inside)
-                escaped = "".join(c if c == "-" else re.escape(c) for c in inside)
+                # Two dashes running mean something else to Python, one day.
+                escaped = re.sub("-+", "-", "".join(c if c == "-" else re.escape(c) for c in inside))
                 parts.append(f"[{negated}{escaped}]")
             at = end
         else:

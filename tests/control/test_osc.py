@@ -228,8 +228,10 @@ def test_goto_takes_a_name_or_a_number(arg, text):
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [("/perf/macro/*", 8), ("/perf/macro/[1-3]", 3), ("/perf/macro/{1,8}", 2), ("/perf/macro/?", 8), ("/perf/*", 0),
-     ("/perf/macro/[!1-6]", 2), ("/perf/macro/[", 0), ("/perf/macro/[z-a]", 0)],
+     ("/perf/macro/[!1-6]", 2), ("/perf/macro/[", 0), ("/perf/macro/[z-a]", 0),
+     ("/perf/macro/[1--3]", 3)],
 )  # fmt: skip
+@pytest.mark.filterwarnings("error")
 def test_patterns_in_addresses(pattern, expected):
     board = Board()
     board.send(message(pattern, 0.5))
