@@ -27,6 +27,11 @@ class Kind(Enum):
     TRIGGER = "trigger"  # fires when its value rises above zero, or comes without a value
     TEXT = "text"  # a command with a name, such as the id of a cue
 
+    @property
+    def is_command(self) -> bool:
+        """Whether it is pressed, and holds nothing."""
+        return self in (Kind.TRIGGER, Kind.TEXT)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Param:
@@ -251,7 +256,7 @@ def reduce(controls: Controls, events: Sequence[ControlEvent], *, table: ParamTa
             continue
         row = table.row(event.param)
         param = table.params[row]
-        if param.kind in (Kind.TRIGGER, Kind.TEXT):
+        if param.kind.is_command:
             presses.append(event)
             continue
         try:

@@ -548,7 +548,7 @@ def _assign(values: Any, named: Any, table: ParamTable, content: dict[str, Any],
             note(f"{where}.{key}", f"no such parameter{nearest(key, table.ids())}")
             continue
         param = table[key]
-        if param.kind in (Kind.TRIGGER, Kind.TEXT):
+        if param.kind.is_command:
             note(f"{where}.{key}", "is a command, not a value; expected a parameter that holds one")
             continue
         if not isinstance(value, (int, float)):
@@ -613,7 +613,7 @@ def _check_routes(
     for where, route in routes:
         for key, sentence in routing.problems(route, known=known, table=table):
             note(f"{where}.{key}", sentence)
-        if route.mode != "trigger" and route.target in table and table[route.target].kind in (Kind.TRIGGER, Kind.TEXT):
+        if route.mode != "trigger" and route.target in table and table[route.target].kind.is_command:
             note(f"{where}.mode", f'{route.target!r} is a command; expected mode = "trigger"')
 
 

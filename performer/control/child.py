@@ -11,6 +11,7 @@ import contextlib
 import logging
 import signal
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -235,27 +236,13 @@ class ControlLoop:
     def _receive(self) -> None:
         """All datagrams that wait, up to a number at which others get their turn."""
         assert self._socket is not None
-        self._now_s = self._clock.now_s()
-        for _ in range(DRAIN):
-            try:
-                datagram, target = self._socket.recvfrom(65535)
-            except BlockingIOError:
-                return
-            except OSError:  # an earlier answer bounced; there is nothing to read
-                continue
+        for datagram, target in self._waiting(self._socket):
             self._take(datagram, _UdpSender(target, f"{target[0]}:{target[1]}", target[0]))
 
     def _receive_live(self) -> None:
         """What Live answers."""
         assert self._live_socket is not None and self._live is not None
-        self._now_s = self._clock.now_s()
-        for _ in range(DRAIN):
-            try:
-                datagram, target = self._live_socket.recvfrom(65535)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
+        for datagram, target in self._waiting(self._live_socket):
             self._sender = _UdpSender(target, "Ableton Live", target[0])
             try:
                 for each in messages_of(datagram):
@@ -263,6 +250,17 @@ class ControlLoop:
                     self._live.receive(each, now_s=self._now_s)
             except OscError as error:
                 self._refuse(error)
+
+    def _waiting(self, receiver: socket.socket) -> Iterator[tuple[bytes, Target]]:
+        """The datagrams that wait, and where they came from."""
+        self._now_s = self._clock.now_s()
+        for _ in range(DRAIN):
+            try:
+                yield receiver.recvfrom(65535)
+            except BlockingIOError:
+                return
+            except OSError:  # an earlier answer bounced; there is nothing to read
+                continue
 
     def _send_to_live(self, datagram: bytes) -> None:
         assert self._live_socket is not None and self._job.live is not None
@@ -491,11 +489,7 @@ class ControlLoop:
         kind = self._job.table[self._learns].kind
         span = (learnt.low, learnt.high) if kind in (Kind.FLOAT, Kind.INT) else None
         self._dispatcher.bind(learnt.address, Bind(self._learns, span))
-        datagram = self._bound(learnt.address)
-        self._post(self._asked, datagram)
-        self._tell_once(
-            [datagram], but="{}:{}".format(*self._asked) if isinstance(self._asked, tuple) else self._asked.source
-        )
+        self._announce_to(self._asked, self._bound(learnt.address))
 
     def _bound(self, address: str) -> bytes:
         """`sys/bound`: address, parameter, and the sender's range where it has one."""
@@ -514,10 +508,13 @@ class ControlLoop:
         self._announce("saved", self._job.setlist.name)
 
     def _announce(self, what: str, *args: str) -> None:
-        """Tell all subscribers, and who asked."""
-        datagram = self._told(what, *args)
-        self._post(self._to, datagram)
-        self._tell_once([datagram], but=self._sender.source)
+        """Tell who is served now, and everybody else."""
+        self._announce_to(self._to, self._told(what, *args))
+
+    def _announce_to(self, asker: Addressee, datagram: bytes) -> None:
+        """Tell who asked, and everybody else."""
+        self._post(asker, datagram)
+        self._tell_once([datagram], but="{}:{}".format(*asker) if isinstance(asker, tuple) else asker.source)
 
     def _told(self, what: str, *args: str | float) -> bytes:
         return message(f"{self._job.prefix}/sys/{what}", args)
@@ -549,12 +546,12 @@ class ControlLoop:
             self._let_go_of_silent(now_s)
         for row, datagram in self._facts.changed_knobs():
             driver = self._leads.driver(row, now_s=now_s, within_s=OWN_S)
-            self._tell([datagram], but=driver, row=row)
+            self._tell_knob(row, datagram, but=driver)
             if not driver.startswith("midi "):
                 self._show_on_controllers(row)
         self._tell(self._facts.changed_state())
         self._tell_once(self._changed_leads())
-        if len(self._surfaces) or (self._web is not None and self._web.clients):
+        if len(self._surfaces) or self._listeners():
             self._tell(self._facts.changed_features())
         self._surfaces.step(now_s, value_of=self._facts.value_of)
         since_s, before = self._rate_from
@@ -571,22 +568,31 @@ class ControlLoop:
         self._status["heartbeat_s"] = now_s
         self._job.status.publish(self._status)
 
-    def _tell(self, datagrams: list[bytes], *, but: str = "", row: int | None = None) -> None:
-        """Tell subscribers and listeners, but not the source that made it so. row: of the knob that this is about."""
-        self._surfaces.tell(datagrams, but=but)
-        for client in self._web.clients if self._web is not None else ():
-            if client.source != but:
-                for datagram in datagrams:
-                    client.tell(address_of(datagram), datagram if row is None else self._facts.typed(row, datagram))
+    def _tell_knob(self, row: int, datagram: bytes, *, but: str) -> None:
+        """Tell where a knob is, but not the source that moved it there; switches typed to who knows the tree."""
+        self._surfaces.tell([datagram], but=but)
+        typed = self._facts.typed(row)
+        for client in self._listeners(but):
+            client.tell(address_of(typed), typed)
+
+    def _tell(self, datagrams: list[bytes]) -> None:
+        """Tell subscribers and listeners what is the case: to who is slow, only the newest."""
+        self._surfaces.tell(datagrams)
+        for client in self._listeners():
+            for datagram in datagrams:
+                client.tell(address_of(datagram), datagram)
 
     def _tell_once(self, datagrams: list[bytes], *, but: str = "") -> None:
         """Tell what happened: of this, nothing may be left out for something newer."""
         self._surfaces.tell(datagrams, but=but)
-        for client in self._web.clients if self._web is not None else ():
-            if client.source != but:
-                for datagram in datagrams:
-                    if client.listens_to(address_of(datagram)):
-                        client.reply(datagram)
+        for client in self._listeners(but):
+            for datagram in datagrams:
+                if client.listens_to(address_of(datagram)):
+                    client.reply(datagram)
+
+    def _listeners(self, but: str = "") -> "list[Client]":
+        """Who is connected by WebSocket and is not this source."""
+        return [client for client in self._web.clients if client.source != but] if self._web is not None else []
 
     def _show_on_controllers(self, row: int) -> None:
         """Move the lights and motors of what is bound to a knob."""

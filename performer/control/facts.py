@@ -50,11 +50,15 @@ class Facts:
         cues: Sequence[tuple[str, str]],
     ) -> None:
         self._table, self._state, self._cues, self._features = table, state, cues, features
-        self.encoders = [_encoder(param.kind)(table.address(param, prefix=prefix)) for param in table.params]
-        self._is_told = [param.kind not in (Kind.TRIGGER, Kind.TEXT) for param in table.params]
+        self._encoders = [_encoder(param.kind)(table.address(param, prefix=prefix)) for param in table.params]
+        self._typed = [
+            switch_message(table.address(param, prefix=prefix)) if param.kind is Kind.BOOL else encoder
+            for param, encoder in zip(table.params, self._encoders, strict=True)
+        ]
+        self._is_told = [not param.kind.is_command for param in table.params]
         self.rows = [row for row, is_told in enumerate(self._is_told) if is_told]  # of what has a value
         spans = np.array([LEAST_PART * (param.high - param.low) for param in table.params], np.float32)
-        self._knobs = Changes(self.encoders, np.maximum(spans, 1e-7))
+        self._knobs = Changes(self._encoders, np.maximum(spans, 1e-7))
         heard = [[f"{prefix}/audio/{voice}/{name.replace('.', '/')}" for name in feature_names] for voice in voices]
         least = np.full(len(feature_names), LEAST_FEATURE, np.float32)
         self._heard = [Changes([float_message(address) for address in addresses], least) for addresses in heard]
@@ -131,24 +135,18 @@ class Facts:
 
     def datagram(self, address: str) -> bytes:
         """The same as OSC, a switch as `T` or `F`: for programs that know its type from the tree."""
+        if address in self._params:
+            return self.typed(self._params[address])
         value = self.value(address)
-        if isinstance(value, str):
-            return message(address, (value,))
-        row = self._params.get(address)
-        if row is None:
-            return float_message(address)(value)
-        return self.typed(row, self.encoders[row](value))
+        return message(address, (value,)) if isinstance(value, str) else float_message(address)(value)
 
-    def typed(self, row: int, datagram: bytes) -> bytes:
-        """What was told of a row, with a switch as `T` or `F`."""
-        param = self._table.params[row]
-        if param.kind is not Kind.BOOL:
-            return datagram
-        return switch_message(self._table.address(param, prefix=self._prefix))(float(self.knobs()[row]))
+    def typed(self, row: int) -> bytes:
+        """A row as OSC, a switch as `T` or `F`."""
+        return self._typed[row](float(self.knobs()[row]))
 
     def value_of(self, row: int) -> bytes:
         """A row as OSC."""
-        return self.encoders[row](float(self.knobs()[row]))
+        return self._encoders[row](float(self.knobs()[row]))
 
     def changed_knobs(self) -> list[tuple[int, bytes]]:
         """(row, datagram) of the knobs that moved."""

@@ -39,7 +39,7 @@ def param_leaves(table: ParamTable, *, prefix: str) -> list[Leaf]:
     tags = {Kind.FLOAT: "f", Kind.INT: "i", Kind.BOOL: "T", Kind.TRIGGER: "I", Kind.TEXT: "s"}
     leaves = []
     for param in table.params:
-        is_level = param.kind not in (Kind.TRIGGER, Kind.TEXT)
+        is_level = not param.kind.is_command
         leaves.append(
             Leaf(
                 table.address(param, prefix=prefix),
