@@ -130,12 +130,16 @@ class Tick:
     downbeat: int = 0  # beats that are congruent to it modulo 4 begin a bar
 
 
+UNMETERED = frozen_array(np.zeros((0, 2), np.float32))
+
+
 @dataclass(frozen=True, slots=True)
 class Params:
     """The value of every parameter for one frame."""
 
     values: F32  # [P], native units, in the order of the table; routes and fades included
     knobs: F32  # [P], the same before the routes: what the cue and the hands say
+    meters: F32 = field(default_factory=lambda: UNMETERED)  # [routes, 2], 0..1 before each, -1..1 what it brings
 
 
 GROUP_NAMES = ("coarse", "middle", "fine")  # groups of a generator's layers: form, parts, texture and colour

@@ -86,6 +86,16 @@ def base_params() -> tuple[Param, ...]:
         Param(id="cue.prev", kind=trigger, help="go back to the cue before"),
         Param(id="cue.panic", kind=trigger, help="hold a still picture with no routes; the next cue resumes"),
         Param(id="cue.goto", kind=Kind.TEXT, help="start the cue with this id or name"),
+        Param(id="cue.load", kind=Kind.TEXT, help="make the cue with this id or name the one that starts next"),
+        Param(id="cue.next", kind=trigger, help="make the cue after that the one that starts next"),
+        Param(
+            id="cue.quantize",
+            kind=Kind.INT,
+            high=64.0,
+            unit="beats",
+            by_hand=True,
+            help="cues that are asked for wait for the next multiple of so many: 1 the beat, 4 the bar, 0 at once",
+        ),
         Param(
             id="transport.bpm",
             default=120.0,

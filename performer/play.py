@@ -108,6 +108,8 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             cues=[(cue.id, cue.name) for cue in setlist.cues],
             cue_notes=[cue.notes for cue in setlist.cues],
             cue_values=np.stack([cue.values for cue in setlist.cues]),
+            routes=setlist.routes,
+            sources=setlist.sources,
             name=f"performer: {setlist.name}",
             http_port=options.http_port,
             http_host="0.0.0.0" if options.lan else "127.0.0.1",
@@ -120,6 +122,10 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
         fps = wanted_fps(display, options.fps)
         made(cast, display, fps=fps, clock=clock, announce=announce, ended=ended or threading.Event())
         outputs: list[Output] = [StillWriter(options.frames)] if options.frames else []
+        if hands.pictures is not None:
+            from performer.stage.outputs.preview import Preview
+
+            outputs.append(Preview(hands.pictures, watched_s=hands.watched_s))
         show = Show(
             setlist,
             display=display,

@@ -16,13 +16,14 @@ import numpy as np
 
 from performer import params as parameters
 from performer import resources
-from performer.audio.features import feature_names, feature_of, hit_kinds
+from performer import routes as routing
+from performer.audio.features import feature_names, hit_kinds, table_with
 from performer.audio.knobs import ear_params
 from performer.audio.source import BandSpec, SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
-from performer.choreography import routes as routing
+from performer.choreography.lfo import lfo_params
+from performer.choreography.modulation import MADE
 from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
 from performer.choreography.plan import Cue, Length, Plan
-from performer.choreography.routes import Route
 from performer.control.ableton import LiveKnob, LiveSpec
 from performer.control.addresses import NORM, Bind
 from performer.flow import frozen_array
@@ -30,6 +31,7 @@ from performer.generators import checkpoint as species
 from performer.generators.mapping import Mapping
 from performer.params import Kind, Param, ParamTable, nearest
 from performer.refusal import Refused
+from performer.routes import BEATS, RouteFile, Span
 from performer.stage.compositor import stage_params
 from performer.stage.isf import IsfError, params_of
 
@@ -50,25 +52,6 @@ class SetlistError(Refused):
         self.problems = problems
 
 
-class _RouteFile(
-    msgspec.Struct,
-    forbid_unknown_fields=True,
-    rename={"source": "from", "target": "to", "range_in": "in", "range_out": "out"},
-):
-    source: str
-    target: str
-    name: str = ""
-    amount: float = 1.0
-    gate: tuple[float, float] = (0.0, 0.0)
-    attack: float = 0.0
-    release: float = 0.15
-    range_in: tuple[float, float] | None = None  # the source's own range
-    range_out: tuple[float, float] = (0.0, 1.0)
-    curve: str = "linear"
-    invert: bool = False
-    mode: str = "add"
-
-
 class _CueFile(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     name: str = ""
@@ -78,7 +61,7 @@ class _CueFile(msgspec.Struct, forbid_unknown_fields=True):
     duration: float | str | None = None
     next: Next = "hold"
     params: dict[str, Any] = {}
-    route: list[_RouteFile] = []
+    route: list[RouteFile] = []
 
 
 class _AudioFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -143,7 +126,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     ableton: _AbletonFile | None = None
     control: _ControlFile = msgspec.field(default_factory=_ControlFile)
     params: dict[str, Any] = {}
-    route: list[_RouteFile] = []
+    route: list[RouteFile] = []
     cue: list[_CueFile] = []
 
 
@@ -164,6 +147,8 @@ class Setlist:
     shaders: tuple[Path, ...]
     table: ParamTable
     cues: tuple[Cue, ...]
+    routes: tuple[tuple[str, RouteFile], ...]  # with the id of the cue that each belongs to; empty for all
+    sources: dict[str, Span]  # what a route may start from
     binds: dict[str, Bind]  # foreign OSC addresses, and the parameters that they set
     live: LiveSpec | None  # Ableton Live
     silence_s: float  # a sender that is silent for so long lets go of what it holds; 0 for never
@@ -268,17 +253,12 @@ def load(
         except SourceError as error:  # it names the key; a source of the command line is not the setlist's fault
             problems.append(f"{path}: {error}" if audio is None else str(error))
 
-    shared = [(f"route[{i}]", _route(route, f"r{i + 1}", bands)) for i, route in enumerate(file.route)]
-    own = [
-        [
-            (f"cue[{c}] (id {cue.id!r}).route[{i}]", _route(r, f"{cue.id}-{i + 1}", bands))
-            for i, r in enumerate(cue.route)
-        ]
-        for c, cue in enumerate(file.cue)
-    ]
-    routes = [*shared, *(located for located_routes in own for located in located_routes)]
+    routes = _named_routes(file)
     table = _table(routes, names, shaders, checkpoint.traits if checkpoint is not None else (), note)
-    _check_routes(routes, table, names, bands, note)
+    known = routing.sources(names, _spans(bands), table, made=MADE)
+    for where, _, route in routes:
+        for key, sentence in routing.problems(routing.route_of(route, known), known=known, table=table):
+            note(f"{where}.{key}", sentence)
     binds = _binds(file.osc, table, note)
     live = _live(file.ableton, table, note)
     if not 0.0 <= file.control.silence < math.inf:
@@ -305,7 +285,7 @@ def load(
                 seed=file.seed if cue.seed is None else cue.seed,
                 values=frozen_array(values),
                 named=frozen_array(named),
-                routes=tuple(route for _, route in (*shared, *own[index])),
+                routes=tuple(routing.route_of(route, known) for route in (*file.route, *cue.route)),
                 fade=_length(cue.fade, f"{where}.fade", note),
                 duration=duration,
                 next=cue.next,
@@ -327,6 +307,8 @@ def load(
         shaders=shaders,
         table=table,
         cues=tuple(cues),
+        routes=tuple((cue, route) for _, cue, route in routes),
+        sources=known,
         binds=binds,
         live=live,
         silence_s=file.control.silence,
@@ -375,7 +357,7 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     nested: dict[str, type[msgspec.Struct]] = {
         "cue": _CueFile,
-        "route": _RouteFile,
+        "route": RouteFile,
         "audio": _AudioFile,
         "control": _ControlFile,
         "ableton": _AbletonFile,
@@ -498,7 +480,7 @@ def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
 
 
 def _table(
-    routes: list[tuple[str, Route]],
+    routes: list[tuple[str, str, RouteFile]],
     voices: list[str],
     shaders: tuple[Path, ...],
     traits: tuple[str, ...],
@@ -508,6 +490,7 @@ def _table(
         *parameters.base_params(),
         *ear_params(voices),
         *motion_params(),
+        *lfo_params(),
         *bend_params(),
         *trait_params(traits),
         *stage_params(),
@@ -518,7 +501,7 @@ def _table(
         except IsfError as error:
             note("shaders", str(error))
     names: dict[str, str] = {}
-    for where, route in routes:
+    for where, _, route in routes:
         if route.name in names:
             note(
                 f"{where}.name",
@@ -526,8 +509,8 @@ def _table(
             )
             continue
         names[route.name] = where
-        help_line = f"how much of {route.source} reaches {route.target}"
-        declared.append(Param(id=f"route.{route.name}", default=1.0, high=2.0, by_hand=True, help=help_line))
+        declared += routing.route_params([(route.name, f"{route.source} reaches {route.target}")])
+    declared += routing.route_params((name, "a route that is added live") for name in routing.spare_names(names))
     return ParamTable(tuple(declared))
 
 
@@ -569,9 +552,8 @@ def _length(value: float | str, where: str, note: Any) -> Length:
     """Seconds as a number, or `"32 beats"`, `"8 bars"`, `"1 beat"`."""
     if isinstance(value, str):
         number, _, unit = value.partition(" ")
-        beats = {"beat": 1, "beats": 1, "bar": 4, "bars": 4}
         try:
-            length = Length(float(number) * beats[unit], in_beats=True)
+            length = Length(float(number) * BEATS[unit], in_beats=True)
         except (ValueError, KeyError):
             note(where, f'{value!r}; expected seconds (a number) or beats, such as "32 beats" or "8 bars"')
             return Length(0.0)
@@ -582,39 +564,23 @@ def _length(value: float | str, where: str, note: Any) -> Length:
     return length
 
 
-def _route(route: _RouteFile, default_name: str, bands: tuple[BandSpec, ...]) -> Route:
-    feature = feature_of(route.source, bands)
-    low, high = (feature.low, feature.high) if feature is not None else (0.0, 1.0)
-    in_low, in_high = (low, high) if route.range_in is None else route.range_in
-    return Route(
-        name=route.name or default_name,
-        source=route.source,
-        target=route.target,
-        amount=route.amount,
-        gate_on=route.gate[0],
-        gate_off=route.gate[1],
-        attack_s=route.attack,
-        release_s=route.release,
-        in_low=in_low,
-        in_high=in_high,
-        out_low=route.range_out[0],
-        out_high=route.range_out[1],
-        curve=route.curve,
-        invert=route.invert,
-        mode=route.mode,
-        rest=(feature.rest or 0.0) if feature is not None else 0.0,
-    )
+def _named_routes(file: _SetlistFile) -> list[tuple[str, str, RouteFile]]:
+    """(where, cue, route) of all routes, each with a name; the cue's id is empty where a route belongs to all."""
+    found = []
+    for where, cue, routes in [
+        ("", "", file.route),
+        *((f"cue[{index}] (id {cue.id!r}).", cue.id, cue.route) for index, cue in enumerate(file.cue)),
+    ]:
+        for index, route in enumerate(routes):
+            route.name = route.name or routing.default_name(index, cue=cue)
+            found.append((f"{where}route[{index}]", cue, route))
+    return found
 
 
-def _check_routes(
-    routes: list[tuple[str, Route]], table: ParamTable, voices: list[str], bands: tuple[BandSpec, ...], note: Any
-) -> None:
-    known = routing.sources(voices, feature_names(bands), table)
-    for where, route in routes:
-        for key, sentence in routing.problems(route, known=known, table=table):
-            note(f"{where}.{key}", sentence)
-        if route.mode != "trigger" and route.target in table and table[route.target].kind.is_command:
-            note(f"{where}.mode", f'{route.target!r} is a command; expected mode = "trigger"')
+def _spans(bands: tuple[BandSpec, ...]) -> dict[str, Span]:
+    """What the features of a voice may read, by their names."""
+    hits = hit_kinds(bands)
+    return {each.name: Span(each.low, each.high, each.rest or 0.0, each.name in hits) for each in table_with(bands)}
 
 
 def _binds(file: dict[str, str | _BindFile], table: ParamTable, note: Any) -> dict[str, Bind]:

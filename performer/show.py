@@ -70,6 +70,7 @@ class Show:
         self.clock = clock
         self.notices = notices
         self.outputs = list(outputs)
+        self._left_out: list[Output] = []  # those that failed
         self.meter = FrameMeter()
         self.light = LightMeter()
         self.is_hud_shown = False
@@ -175,11 +176,21 @@ class Show:
         self.light.shown(over if self._part >= 1.0 else image, at_s=self._presented_s)
         frame.spent_ms["choreography"] = self._choreography_ms
         frame.spent_ms["engine"] = self._seen.infer_ms
-        for output in self.outputs:
-            output.put(frame)
+        self._hand_out(frame)
         self._govern(over if self._part >= 1.0 else image, drawn_s=drawn_s)
         self._watch()
         return frame
+
+    def _hand_out(self, frame: Frame) -> None:
+        """Give the frame to the outputs. One that fails gets no other: it would fail again, and cost as much each time."""
+        for output in tuple(self.outputs):
+            try:
+                output.put(frame)
+            except Exception as error:
+                self.outputs.remove(output)
+                self._left_out.append(output)  # closed at the end: that may take longer than a frame has
+                text = f"{_name(output)} failed and is left out: {error!r}"
+                self.notices.say(text, at_s=self._presented_s, severe=True)
 
     def _images_and_params(self, draw_s: float) -> tuple[Image | None, Image | None, Params, Tick]:
         """What there is to draw at `draw_s`, of the species and of a stranger: the frame read aloud."""
@@ -197,7 +208,9 @@ class Show:
         tick = self._tick(draw_s, features)
         self._is_due = False
         try:
-            self._memory, self._params, latent = self.plan.step(self._memory, features, hits, self._controls, tick)
+            self._memory, self._params, latent = self.plan.step(
+                self._memory, features, hits, self._controls, tick, edits=self.hands.edits()
+            )
             self.light.heard(hits, submitted_s=self.clock.now_s())
             self._submit(latent)  # never waits
             self.hands.publish(self._state(tick))
@@ -341,9 +354,15 @@ class Show:
 
     def _state(self, tick: Tick) -> ShowState:
         """What control surfaces are told."""
+        standby, waiting = self.plan.standby(self._memory), self._memory.waiting
         return ShowState(
             values=self._params.knobs,
+            meters=self._params.meters,
             cue=self.cue,
+            standby=-1 if standby is None else standby,
+            waiting=-1 if waiting is None else waiting.index,
+            wait_beats=0.0 if waiting is None else max(waiting.beat - tick.beat, 0.0),
+            state=self._state_word(),
             beat=tick.beat,
             bpm=self._transport.bpm,
             fps=self.meter.fps,
@@ -354,6 +373,22 @@ class Show:
             notice=self._notice,
         )
 
+    def _next_text(self, names: Sequence[str], standby: int | None) -> str:
+        """The cue that GO starts, or the one that waits and how long."""
+        waiting = self._memory.waiting
+        if waiting is not None:
+            beats = max(waiting.beat - self._transport.line.at(self.clock.now_s()), 0.0)
+            return f"{names[waiting.index]}  in {beats:.0f} beats"
+        return names[standby] if standby is not None else ""
+
+    def _state_word(self) -> str:
+        """What the audience sees of the show, in a word."""
+        values = self._params.values
+        for word in ("blackout", "freeze"):
+            if values[self.table.row(f"out.{word}")] > 0:
+                return word
+        return "panic" if self._memory.is_panicked else "playing"
+
     def _hud_state(self) -> HudState:
         """The figures of the overlay."""
         now_s = self.clock.now_s()
@@ -361,7 +396,7 @@ class Show:
             return self._hud
         self._hud_due_s = now_s + REPORT_S
         features, ears, hands = self.ears.latest(), self.ears.status(), self.hands.status()
-        cues, cue, seen = self.plan.cues, self.cue, self._seen
+        cues, cue, seen, standby = self.plan.cues, self.cue, self._seen, self.plan.standby(self._memory)
         names = [f"{each.id}  {each.name}".strip() for each in cues]
         self._hud = HudState(
             fps_displayed=self.meter.fps,
@@ -393,7 +428,7 @@ class Show:
             driver=hands.driver,
             is_driven=bool(hands.driver) and self.clock.now_s() - hands.driven_s < DRIVEN_SHOWN_S,
             cue_now=names[cue],
-            cue_next=names[cue + 1] if cue + 1 < len(names) else "",
+            cue_next=self._next_text(names, standby),
             beat=self._transport.line.at(now_s) - self._transport.downbeat,
             bpm=self._transport.bpm,
             lead=_leader(self._transport.leader, features, hands),
@@ -407,8 +442,12 @@ class Show:
 
     def close(self) -> None:
         """End the show: outputs first, so that what they took is finished; the display last."""
-        for output in self.outputs:
-            output.close()
+        for output in (*self.outputs, *self._left_out):
+            try:
+                output.close()
+            except Exception as error:  # the others have something to finish too
+                text = f"{_name(output)} was not closed: {error!r}"
+                self.notices.say(text, at_s=self.clock.now_s(), severe=True)
         self.hands.close()
         self.ears.close()
         for host in self._hosts:
@@ -418,6 +457,11 @@ class Show:
 
 
 BAND_NAMES = tuple(name for name, _, _ in BANDS)
+
+
+def _name(output: Output) -> str:
+    """What people call an output: StillWriter is `the still writer`."""
+    return "the " + "".join(f" {c.lower()}" if c.isupper() else c for c in type(output).__name__.strip("_")).strip()
 
 
 def _leader(leader: str, features: AudioFeatures, hands: HandsStatus) -> str:

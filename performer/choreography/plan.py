@@ -9,13 +9,16 @@ latents as playing there.
 Thread: render. No clock, no I/O; the same inputs give the same outputs, bit for bit.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from performer.choreography import routes as routing
+from performer.choreography import modulation
+from performer.choreography.lfo import LFO_NAMES, lfo_value
+from performer.choreography.modulation import RouteMemory
 from performer.choreography.motion import (
     BEND_KNOBS,
     MOTIONS,
@@ -28,7 +31,6 @@ from performer.choreography.motion import (
     push,
     ws_from_offsets,
 )
-from performer.choreography.routes import Route, RouteMemory
 from performer.choreography.transport import BAR_BEATS
 from performer.clock import Line
 from performer.flow import (
@@ -47,6 +49,7 @@ from performer.flow import (
     species_at,
 )
 from performer.params import Controls, Kind, ParamTable
+from performer.routes import CURVES, DRAWN, Route, RouteEdit, names_in
 
 HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer than any release
 
@@ -89,8 +92,16 @@ class CueState:
     index: int
     started_s: float
     started_beat: float
-    lines: tuple[Line | None, ...]  # the phase of each motion, and last of the noise; None before its first frame
-    routes: tuple[RouteMemory, ...]
+    lines: tuple[Line | None, ...]  # the phase of each motion, the noise, and each LFO; None before its first frame
+    routes: Mapping[str, RouteMemory] = field(default_factory=dict)  # by name
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A cue that was asked for and waits for its beat."""
+
+    index: int
+    beat: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,7 @@ class Memory:
     """All that choreography remembers from frame to frame."""
 
     current: CueState
+    routes: tuple[tuple[Route, ...], ...]  # of each cue: the setlist's, as hands have changed them
     previous: CueState | None = None  # while a fade is under way
     hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(
         default_factory=dict
@@ -105,6 +117,8 @@ class Memory:
     pending: tuple[ControlEvent, ...] = ()  # what trigger routes pressed in the frame before
     latent: LatentFrame | None = None
     is_panicked: bool = False
+    waiting: Waiting | None = None
+    loaded: int | None = None  # the cue that starts next, where a hand has chosen another than the one that follows
 
 
 class Plan:
@@ -143,11 +157,28 @@ class Plan:
         self._traits = tuple(table.row(f"trait.{number}") for number in range(1, traits + 1))
         self._moves = tuple(table.row(f"latent.{move}") for move in ("x", "y", "turn", "zoom"))
         self._master = table.row("routes.amount")
+        self.route_names = names_in(table)
+        self._route_rows = {
+            name: (number, *(table.row(f"{knob}.{name}") for knob in ("route", "mute", "solo")))
+            for number, name in enumerate(self.route_names)
+        }
+        self._lfos = {
+            name: tuple(table.row(f"{name}.{knob}") for knob in ("shape", "rate", "beats", "phase"))
+            for name in LFO_NAMES
+        }
+        self._bpm, self._quantize = table.row("transport.bpm"), table.row("cue.quantize")
         self._breathe = [motion.name for motion in MOTIONS].index("breathe")
 
     def enter(self, index: int, *, at_s: float, beat: float) -> Memory:
         """The memory of a show that begins with cue `index` at show time `at_s`."""
-        return Memory(current=self._begun(index, at_s=at_s, beat=beat))
+        return Memory(current=self._begun(index, at_s=at_s, beat=beat), routes=tuple(cue.routes for cue in self.cues))
+
+    def standby(self, memory: Memory) -> int | None:
+        """Index of the cue that GO starts; None where the last one plays."""
+        following = memory.current.index + 1
+        if memory.loaded is not None:
+            return memory.loaded
+        return following if following < len(self.cues) else None
 
     def step(
         self,
@@ -156,28 +187,33 @@ class Plan:
         events: Sequence[AudioEvent],
         controls: Controls,
         tick: Tick,
+        *,
+        edits: Sequence[RouteEdit] = (),
     ) -> tuple[Memory, Params, LatentFrame]:
-        """One frame."""
+        """One frame. edits: what hands did to routes."""
+        for edit in edits:
+            memory = self._edited(memory, edit)
         memory = self._struck(memory, events)
-        memory = self._cued(memory, (*memory.pending, *controls.presses), tick)
+        memory = self._cued(memory, (*memory.pending, *controls.presses), controls, tick)
         fade = self.cues[memory.current.index].fade
         mix = 1.0
         if memory.previous is not None:
             done = fade.elapsed(since_s=memory.current.started_s, since_beat=memory.current.started_beat, tick=tick)
-            mix = routing.CURVES["smooth"](min(max(done, 0.0), 1.0))
+            mix = CURVES["smooth"](min(max(done, 0.0), 1.0))
             if mix >= 1.0:
                 memory = replace(memory, previous=None)
 
         routed = not memory.is_panicked
+        meters = np.zeros((len(self.route_names), 2), np.float32)
         current, knobs, values, drawn, pressed = self._played(
-            memory.current, memory, features, events, controls, tick, routed
+            memory.current, memory, features, events, controls, tick, meters if routed else None
         )
         previous = memory.previous
         if previous is None:
             latent = drawn(values)
         else:
             previous, knobs_before, before, from_drawn, _ = self._played(
-                previous, memory, features, (), controls, tick, routed
+                previous, memory, features, (), controls, tick, np.zeros_like(meters) if routed else None
             )
             knobs = self._faded(knobs_before, knobs, mix)
             mixed = self._faded(before, values, mix)
@@ -189,7 +225,7 @@ class Plan:
         if memory.is_panicked and memory.latent is not None:
             latent = memory.latent
         memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent)
-        return memory, Params(frozen_array(values), knobs=frozen_array(knobs)), latent
+        return memory, Params(frozen_array(values), frozen_array(knobs), frozen_array(meters)), latent
 
     def _faded(self, before: F32, after: F32, mix: float) -> F32:
         """Between two cues' values: numbers with fractions are mixed, switches and whole numbers are the new cue's."""
@@ -202,24 +238,15 @@ class Plan:
             index=index,
             started_s=at_s,
             started_beat=beat,
-            lines=(None,) * (len(MOTIONS) + 1),
-            routes=tuple(RouteMemory(value=route.rest) for route in self.cues[index].routes),
+            lines=(None,) * (len(MOTIONS) + 1 + len(LFO_NAMES)),
         )
 
-    def _cued(self, memory: Memory, presses: Sequence[ControlEvent], tick: Tick) -> Memory:
+    def _cued(self, memory: Memory, presses: Sequence[ControlEvent], controls: Controls, tick: Tick) -> Memory:
         """Follow the hands and the cue's own end to another cue."""
         for press in presses:
-            index = memory.current.index
-            if press.param == "cue.go":
-                memory = self._stepped(memory, min(index + 1, len(self.cues) - 1), tick)
-            elif press.param == "cue.prev":
-                memory = self._stepped(memory, max(index - 1, 0), tick)
-            elif press.param == "cue.goto":
-                wanted = [i for i, cue in enumerate(self.cues) if press.text in (cue.id, cue.name)]
-                if wanted:
-                    memory = self._going(memory, wanted[0], tick)
-            elif press.param == "cue.panic":
-                memory = replace(memory, is_panicked=True)
+            memory = self._pressed(memory, press, controls, tick)
+        if memory.waiting is not None:
+            memory = self._waited(memory, memory.waiting, controls, tick)
         state = memory.current
         cue = self.cues[state.index]
         if cue.duration is not None and cue.next != "hold" and not memory.is_panicked:
@@ -231,14 +258,84 @@ class Plan:
                     memory = self._going(memory, state.index + 1, tick)
         return memory
 
-    def _stepped(self, memory: Memory, index: int, tick: Tick) -> Memory:
-        if index == memory.current.index and len(self.cues) > 1 and not memory.is_panicked:
-            return memory  # the last cue stays when the hand asks for more
-        return self._going(memory, index, tick)
+    def _pressed(self, memory: Memory, press: ControlEvent, controls: Controls, tick: Tick) -> Memory:
+        """What a press does to the cues."""
+        index, last = memory.current.index, len(self.cues) - 1
+        match press.param:
+            case "cue.go":
+                standby = self.standby(memory)
+                if standby is not None:
+                    return self._asked(memory, standby, controls, tick)
+                # The last cue stays when the hand asks for more; from a panic, and where it is the only one, it begins.
+                return self._asked(memory, last, controls, tick) if memory.is_panicked or last == 0 else memory
+            case "cue.prev" if memory.waiting is not None:  # what waits is taken back
+                return replace(memory, waiting=None)
+            case "cue.prev" if index > 0 or memory.is_panicked or last == 0:
+                return self._asked(memory, max(index - 1, 0), controls, tick)
+            case "cue.next":
+                standby = self.standby(memory)
+                return memory if standby is None else replace(memory, loaded=min(standby + 1, last))
+            case "cue.goto" | "cue.load":
+                wanted = next((i for i, cue in enumerate(self.cues) if press.text in (cue.id, cue.name)), None)
+                if wanted is None:
+                    return memory
+                if press.param == "cue.load":
+                    return replace(memory, loaded=wanted)
+                return self._asked(memory, wanted, controls, tick)
+            case "cue.panic":
+                return replace(memory, is_panicked=True, waiting=None)
+        return memory
+
+    def _asked(self, memory: Memory, index: int, controls: Controls, tick: Tick) -> Memory:
+        """A hand asks for a cue: it begins now, or waits for the next of the beats that cues wait for."""
+        beats, _ = self._grid(memory, controls, tick)
+        if beats <= 0.0:
+            return self._called(memory, index, tick)
+        return replace(memory, waiting=Waiting(index, math.inf))
+
+    def _waited(self, memory: Memory, waiting: Waiting, controls: Controls, tick: Tick) -> Memory:
+        """Begin the cue that waits, in the frame whose light is nearest to its beat."""
+        beats, half_frame = self._grid(memory, controls, tick)
+        line = waiting.beat
+        if beats <= 0.0:
+            line = tick.beat
+        else:  # a clock that leaps backwards, and a grid that moves, do not let it wait for longer than one length
+            ahead = tick.downbeat + beats * math.ceil((tick.beat - tick.downbeat - half_frame) / beats)
+            line = min(line, ahead)
+        if line - tick.beat > half_frame:
+            return replace(memory, waiting=Waiting(waiting.index, line))
+        return self._called(memory, waiting.index, tick)
+
+    def _called(self, memory: Memory, index: int, tick: Tick) -> Memory:
+        """Begin a cue that a hand has asked for."""
+        return replace(self._going(memory, index, tick), waiting=None, loaded=None)
+
+    def _grid(self, memory: Memory, controls: Controls, tick: Tick) -> tuple[float, float]:
+        """(the beats of which cues wait for a multiple, half a frame in beats)."""
+        values = self._based(self.cues[memory.current.index], memory.current, controls)
+        return float(values[self._quantize]), 0.5 * tick.dt_s * float(values[self._bpm]) / 60.0
 
     def _going(self, memory: Memory, index: int, tick: Tick) -> Memory:
         begun = self._begun(index, at_s=tick.photon_s, beat=tick.beat)
         return replace(memory, current=begun, previous=memory.current, is_panicked=False)
+
+    # Routes
+
+    def _edited(self, memory: Memory, edit: RouteEdit) -> Memory:
+        """A hand has changed a route, added or removed it. One of the setlist keeps its cues and its place there; what is
+        added plays in all cues, last."""
+        if edit.name not in self._route_rows:
+            return memory
+        planned = [[route.name for route in cue.routes] for cue in self.cues]
+        is_added = not any(edit.name in names for names in planned)
+        changed = []
+        for names, routes in zip(planned, memory.routes, strict=True):
+            now = {route.name: route for route in routes if route.name != edit.name}
+            if edit.route is not None and (is_added or edit.name in names):
+                now[edit.name] = edit.route
+            added = [name for name in now if name not in names]
+            changed.append(tuple(now[name] for name in (*names, *added) if name in now))
+        return replace(memory, routes=tuple(changed))
 
     # One cue at one moment
 
@@ -250,24 +347,40 @@ class Plan:
         events: Sequence[AudioEvent],
         controls: Controls,
         tick: Tick,
-        routed: bool,
+        meters: F32 | None,
     ) -> tuple[CueState, F32, F32, Callable[[F32], LatentFrame], tuple[ControlEvent, ...]]:
-        """(the state after, the knobs, the values, what draws the latent at values, what trigger routes pressed)."""
+        """(the state after, the knobs, the values, what draws the latent at values, what trigger routes pressed).
+
+        meters: [routes, 2], written to; None where no route plays.
+        """
         cue = self.cues[state.index]
         knobs = self._based(cue, state, controls)
         values = knobs.copy()
-        remembered, pressed = list(state.routes), []
-        if routed:
-            for row, route in enumerate(cue.routes):
-                remembered[row], press = self._routed(
-                    route, remembered[row], state, memory, features, events, values, tick
+        remembered, pressed = dict(state.routes), []
+        if meters is not None:
+            routes = memory.routes[state.index]
+            has_solo = any(values[self._route_rows[route.name][3]] > 0 for route in routes)
+            for route in routes:
+                number, master, mute, solo = self._route_rows[route.name]
+                is_heard = values[mute] <= 0 and (values[solo] > 0 or not has_solo)
+                remembered[route.name], press = self._routed(
+                    route,
+                    remembered.get(route.name) or RouteMemory(value=route.rest),
+                    state,
+                    memory,
+                    features,
+                    events,
+                    values,
+                    tick,
+                    master=float(values[self._master]) * float(values[master]) if is_heard else 0.0,
+                    meter=meters[number],
                 )
-                pressed.extend(press)
+                pressed.extend(press if is_heard else ())
             np.clip(values, self._lows, self._highs, out=values)
 
         lines = list(state.lines)
         terms: Terms = []
-        beats_hz = float(values[self.table.row("transport.bpm")]) / 60.0
+        beats_hz = float(values[self._bpm]) / 60.0
 
         def phase(index: int, rate_hz: float) -> float:
             line = lines[index] or Line(rate_hz=rate_hz, at_s=state.started_s)
@@ -283,8 +396,10 @@ class Plan:
             if values[row] != 0.0:
                 terms += push(group, float(values[row]))
         noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
+        for number, (_, rate, _, _) in enumerate(self._lfos.values()):
+            phase(len(MOTIONS) + 1 + number, float(values[rate]))
         drawn = partial(self._latent, self.anatomy, cue.seed, terms, noise_phase)
-        state = replace(state, lines=tuple(lines), routes=tuple(remembered))
+        state = replace(state, lines=tuple(lines), routes=remembered)
         return state, knobs, values, drawn, tuple(pressed)
 
     def _latent(self, anatomy: Anatomy, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
@@ -351,28 +466,68 @@ class Plan:
         events: Sequence[AudioEvent],
         values: F32,
         tick: Tick,
+        *,
+        master: float,
+        meter: F32,
     ) -> tuple[RouteMemory, tuple[ControlEvent, ...]]:
-        """Apply one route to `values` in place; says what it pressed."""
+        """Apply one route to `values` in place; says what it pressed. meter: [2], written to."""
         hit = self._hit_source(route.source)
         fired_at_s = []
         if hit is not None:
-            brought = routing.struck(route, memory.hits.get(hit, ()), photon_s=tick.photon_s)
+            source = brought = modulation.struck(route, memory.hits.get(hit, ()), photon_s=tick.photon_s)
             fired_at_s = [e.at_s for e in events if (e.voice, e.kind) == hit and e.strength >= route.gate_on]
         else:
-            source = self._level(route.source, state, features, values, tick)
-            remembered, opened = routing.followed(route, remembered, source, dt_s=tick.dt_s)
+            seed = self.cues[state.index].seed
+
+            def read(count: int) -> float:
+                if route.source in DRAWN:
+                    return modulation.drawn(route, seed=seed, count=count)
+                return self._level(route.source, state, features, values, tick)
+
+            if route.hold or route.hold_beats:
+                remembered = self._held(route, remembered, read, state, features, events, values, tick)
+                source = remembered.held if remembered.held is not None else route.rest
+            else:
+                source = read(0)
+            remembered, opened = modulation.followed(route, remembered, source, dt_s=tick.dt_s)
             brought = remembered.value
             fired_at_s = [tick.photon_s] if opened and route.is_gated else []
+        meter[0] = modulation.unit_of(route, source)
         if route.mode == "trigger":
+            meter[1] = float(bool(fired_at_s))
             return remembered, tuple(
                 ControlEvent(param=route.target, value=1.0, at_s=at_s, source=f"route {route.name}")
                 for at_s in fired_at_s
             )
         row = self.table.row(route.target)
-        amount_row = self.table.row(f"route.{route.name}")
-        master = float(values[self._master]) * float(values[amount_row])
-        values[row] = routing.merged(route, float(values[row]), routing.shaped(route, brought), master=master)
+        brings = modulation.shaped(route, brought)
+        values[row] = modulation.merged(route, float(values[row]), brings, master=master)
+        meter[1] = min(max(brings * master / float(self._highs[row] - self._lows[row] or 1.0), -1.0), 1.0)
         return remembered, ()
+
+    def _held(
+        self,
+        route: Route,
+        remembered: RouteMemory,
+        read: Callable[[int], float],
+        state: CueState,
+        features: AudioFeatures,
+        events: Sequence[AudioEvent],
+        values: F32,
+        tick: Tick,
+    ) -> RouteMemory:
+        """Sample and hold: the memory after this frame."""
+        if route.hold_beats:
+            passed = math.floor((tick.beat - tick.downbeat) / route.hold_beats)
+            return modulation.held(route, remembered, read, passed=passed, is_struck=False)
+        hit = self._hit_source(route.hold)
+        if hit is not None:
+            is_struck = any((event.voice, event.kind) == hit for event in events)
+        else:
+            is_high = self._level(route.hold, state, features, values, tick) > route.hold_at
+            is_struck = is_high and not remembered.was_high
+            remembered = replace(remembered, was_high=is_high)
+        return modulation.held(route, remembered, read, passed=None, is_struck=is_struck)
 
     def _hit_source(self, source: str) -> tuple[int, int] | None:
         """(voice, kind) where the source is a hit; None where it is a level."""
@@ -389,11 +544,23 @@ class Plan:
         if source == "breathe":
             line = state.lines[self._breathe]
             return 0.5 + 0.5 * breath(line.at(tick.photon_s)) if line is not None else 0.5
+        if source in self._lfos:
+            return self._lfo(source, state, values, tick)
         voice, _, feature = source.partition(".")
         if voice in self._voices:
             return float(features.values[self._voices[voice], self._features[feature]])
         row = self.table.row(source)
         return self.table.params[row].to_norm(float(values[row]))
+
+    def _lfo(self, name: str, state: CueState, values: F32, tick: Tick) -> float:
+        shape, rate, beats, ahead = (float(values[row]) for row in self._lfos[name])
+        if beats > 0.0:
+            phase = (tick.beat - tick.downbeat) / beats
+        else:
+            number = len(MOTIONS) + 1 + LFO_NAMES.index(name)
+            line = state.lines[number] or Line(rate_hz=rate, at_s=state.started_s)
+            phase = line.at(tick.photon_s)
+        return lfo_value(name, shape=shape, seed=self.cues[state.index].seed, phase=phase + ahead)
 
     def _struck(self, memory: Memory, events: Sequence[AudioEvent]) -> Memory:
         """Latch this frame's hits."""

@@ -11,13 +11,14 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from performer.clock import SystemClock
@@ -27,16 +28,18 @@ from performer.control.addresses import Bind, Dispatcher, number_in
 from performer.control.facts import Facts
 from performer.control.leads import Leads
 from performer.control.learning import Learner, Learnt
+from performer.control.matrix import Matrix
 from performer.control.midi import LOOK_S, MidiPorts, Pickup, Words, bytes_of
 from performer.control.osc import OscError, OscMessageIn, address_of, message, messages_of
 from performer.control.query import Tree, host_info
-from performer.control.saving import save_binds
+from performer.control.saving import save
 from performer.control.surfaces import Addressee, Surfaces, Target
 from performer.control.tempo import OutsideClocks
 from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
 from performer.params import FREE_INPUTS, Kind, ParamTable
 from performer.refusal import Refused
+from performer.routes import RouteFile, Span
 
 if TYPE_CHECKING:
     from performer.control.web import Client, WebServer
@@ -63,14 +66,20 @@ class Job:
     epoch_s: float
     levels: SharedLevels
     presses: SharedMailbox
+    edits: SharedMailbox
     status: SharedLatest
     state: SharedLatest
     tempi: SharedLatest
+    pictures: SharedLatest | None  # of the preview; None where there is no panel
+    watched: SharedLatest
     features: tuple[tuple[SharedLatest, tuple[int, ...]], ...]  # what is heard, and the voices' rows of each part
     feature_names: tuple[str, ...]
     voices: tuple[str, ...]
     cues: tuple[tuple[str, str], ...]  # (id, name)
     cue_notes: tuple[str, ...]
+    routes: tuple[tuple[str, RouteFile], ...]  # with the cue of each
+    changed_routes: Mapping[str, RouteFile | None]  # by hands, before this process began
+    sources: Mapping[str, Span]  # what a route may start from
     cue_values: F32  # [cues, P]
 
 
@@ -141,6 +150,9 @@ class ControlLoop:
             prefix=job.prefix,
             binds=job.binds,
         )
+        self._matrix = Matrix(
+            job.routes, known=job.sources, table=job.table, post=self._edit, changed=job.changed_routes
+        )
         self._leads = Leads()
         self._sent_leads: dict[int, str] = {}
         self._learner, self._learns = Learner(), ""
@@ -191,8 +203,9 @@ class ControlLoop:
             now_s=self._clock.now_s,
         )
         announcement = None
-        if self._listener is not None:
+        if self._listener is not None and self._job.pictures is not None:
             from performer.control.discovery import Announcement  # what nobody asked for is not loaded
+            from performer.control.preview import Pictures
             from performer.control.web import WebServer
 
             tree = Tree(
@@ -206,6 +219,7 @@ class ControlLoop:
                 receive=self._receive_web,
                 listened=self._listened,
                 left=lambda client: self._leads.gone(client.source),
+                pictures=Pictures(self._job.pictures, self._job.watched, now_s=self._clock.now_s),
                 token=self._job.token,
             )
             await self._web.start(self._listener)
@@ -366,7 +380,8 @@ class ControlLoop:
 
     def _refuse(self, error: OscError) -> None:
         self._status["refused"] += 1
-        self._status["refusal"] = f"{self._sender.host}: {error}".encode()[:120]
+        self._facts.refusal = f"{self._sender.host}: {error}"
+        self._status["refusal"] = self._facts.refusal.encode()[:120]
 
     def _handle(self, each: OscMessageIn) -> bool:
         if each.args[-1:] == ("?",):
@@ -425,6 +440,10 @@ class ControlLoop:
                 self._surfaces.dump(self._to, [self._bound(address) for address in self._dispatcher.binds])
             case "save":
                 self._save()
+            case "routes":
+                self._surfaces.dump(self._to, [self._route(name) for name in self._matrix.names])
+            case _ if command.startswith("route/"):
+                return self._change_route(command[len("route/") :], args)
             case _:
                 return False
         return True
@@ -463,6 +482,32 @@ class ControlLoop:
             raise OscError(f"{host!r} is not an IPv4 address") from None
         return host, port
 
+    # Routes
+
+    def _change_route(self, how: str, args: tuple[object, ...]) -> bool:
+        """`sys/route/...`: what hands do to routes."""
+        match how:
+            case "add":
+                name = self._matrix.add(args)
+            case "set":
+                name = self._matrix.change(args)
+            case "remove":
+                name = self._matrix.remove(args)
+            case "undo":
+                name = self._matrix.take_back()
+            case _:
+                return False
+        told = self._route(name) if name in self._matrix else self._told("route/removed", name)
+        self._announce_to(self._to, told)
+        return True
+
+    def _route(self, name: str) -> bytes:
+        return self._told("route", *self._matrix.words(name))
+
+    def _edit(self, name: str, route: RouteFile | None) -> bool:
+        text = msgspec.json.encode((name, route))
+        return len(text) <= wire.EDIT["text"].itemsize and self._job.edits.post(text)
+
     # Learning
 
     def _learn(self, args: tuple[object, ...]) -> None:
@@ -497,15 +542,31 @@ class ControlLoop:
         return self._told("bound", address, bind.param, *(bind.span or ()))
 
     def _save(self) -> None:
-        """Write what is bound into the setlist."""
+        """Write what is bound, the routes, and their knobs into the setlist."""
         if self._job.setlist is None:
             raise OscError("there is no setlist to save to")
         try:
-            save_binds(self._job.setlist, self._dispatcher.binds)
+            save(
+                self._job.setlist,
+                binds=self._dispatcher.binds,
+                routes=self._matrix.edits,
+                knobs=self._turned(),
+                cue=self._job.cues[self._facts.cue()][0],
+            )
         except Refused as error:
             self._announce("error", str(error))
             raise OscError(str(error)) from None
         self._announce("saved", self._job.setlist.name)
+
+    def _turned(self) -> dict[str, float]:
+        """The knobs of routes and oscillators that hands have left elsewhere than the cue has them."""
+        knobs, cue = self._facts.knobs(), self._job.cue_values[self._facts.cue()]
+        names = ((row, self._job.table.params[row].id) for row in self._set)
+        return {
+            name: float(knobs[row])
+            for row, name in names
+            if name.startswith(("lfo.", "route.", "mute.", "routes.")) and knobs[row] != cue[row]
+        }
 
     def _announce(self, what: str, *args: str) -> None:
         """Tell who is served now, and everybody else."""
@@ -514,7 +575,10 @@ class ControlLoop:
     def _announce_to(self, asker: Addressee, datagram: bytes) -> None:
         """Tell who asked, and everybody else."""
         self._post(asker, datagram)
-        self._tell_once([datagram], but="{}:{}".format(*asker) if isinstance(asker, tuple) else asker.source)
+        self._surfaces.announce(datagram, but=asker)
+        for client in self._listeners():
+            if client is not asker and client.listens_to(address_of(datagram)):
+                client.reply(datagram)
 
     def _told(self, what: str, *args: str | float) -> bytes:
         return message(f"{self._job.prefix}/sys/{what}", args)
@@ -535,6 +599,8 @@ class ControlLoop:
     def _send(self, now_s: float) -> None:
         self._now_s = now_s
         self._look_for_ports(now_s)
+        if self._web is not None:
+            self._web.pictures.step()
         if self._live is not None:
             self._live.step(now_s)
             self._status["live"] = self._live.text.encode()[:80]
@@ -553,6 +619,11 @@ class ControlLoop:
         self._tell_once(self._changed_leads())
         if len(self._surfaces) or self._listeners():
             self._tell(self._facts.changed_features())
+        listeners = self._listeners()
+        if listeners:  # meters are for who looks at them, and not for every box of faders
+            for datagram in self._facts.changed_meters():
+                for client in listeners:
+                    client.tell(address_of(datagram), datagram)
         self._surfaces.step(now_s, value_of=self._facts.value_of)
         since_s, before = self._rate_from
         if now_s - since_s >= 1.0:
@@ -582,10 +653,10 @@ class ControlLoop:
             for datagram in datagrams:
                 client.tell(address_of(datagram), datagram)
 
-    def _tell_once(self, datagrams: list[bytes], *, but: str = "") -> None:
+    def _tell_once(self, datagrams: list[bytes]) -> None:
         """Tell what happened: of this, nothing may be left out for something newer."""
-        self._surfaces.tell(datagrams, but=but)
-        for client in self._listeners(but):
+        self._surfaces.tell(datagrams)
+        for client in self._listeners():
             for datagram in datagrams:
                 if client.listens_to(address_of(datagram)):
                     client.reply(datagram)

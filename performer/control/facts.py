@@ -13,6 +13,7 @@ from performer.control.query import READ, Leaf, Value, param_leaves
 from performer.exchange import SharedLatest
 from performer.flow import F32
 from performer.params import Kind, ParamTable
+from performer.routes import names_in
 
 LEAST_FEATURE, LEAST_PART = 1e-3, 1e-5  # smaller changes are told to nobody: of a feature; of a parameter's range
 Encoder = Callable[[float], bytes]
@@ -67,10 +68,15 @@ class Facts:
             for voice, addresses in enumerate(heard)
             for column, address in enumerate(addresses)
         }
+        self._routes = names_in(table)
+        meters = [f"{prefix}/meter/{name}/{end}" for name in self._routes for end in ("in", "out")]
+        self._metered = Changes([float_message(address) for address in meters], np.full(len(meters), LEAST_FEATURE))
+        self._meters = {address: place for place, address in enumerate(meters)}
         self._params = {table.address(param, prefix=prefix): row for row, param in enumerate(table.params)}
         self._figures: dict[str, Callable[[Any], float]] = {
             f"{prefix}/transport/beat": lambda state: float(state["beat"]),
             f"{prefix}/transport/phase": lambda state: float(state["beat"]) % 1.0,
+            f"{prefix}/cue/wait": lambda state: float(state["wait_beats"]),
             f"{prefix}/sys/fps": lambda state: float(state["fps"]),
             f"{prefix}/sys/p99_ms": lambda state: float(state["frame_p99_ms"]),
             f"{prefix}/sys/latency_ms": lambda state: float(state["latency_ms"]),
@@ -79,10 +85,15 @@ class Facts:
         self._texts: dict[str, Callable[[Any], str]] = {
             f"{prefix}/cue/current": lambda state: self._cues[int(state["cue"])][0],
             f"{prefix}/cue/name": lambda state: self._cues[int(state["cue"])][1],
+            f"{prefix}/cue/standby": lambda state: self._cue_id(int(state["standby"])),
+            f"{prefix}/cue/waiting": lambda state: self._cue_id(int(state["waiting"])),
             f"{prefix}/transport/leader": lambda state: _text(state["leader"]),
             f"{prefix}/sys/engine": lambda state: _text(state["engine"]),
+            f"{prefix}/sys/state": lambda state: _text(state["state"]),
             f"{prefix}/sys/log": lambda state: _text(state["notice"]),
+            f"{prefix}/sys/error": lambda state: self.refusal,
         }
+        self.refusal = ""  # the newest message that was refused, and why
         self._sent_texts: dict[str, str] = {}
         self._prefix = prefix
         self.leaves = self._all_leaves()  # every address that is listed
@@ -99,13 +110,26 @@ class Facts:
             "log": "the newest that was said to people",
             "current": "id of the cue that plays",
             "name": "its name",
+            "standby": "id of the cue that GO starts; empty where the last one plays",
+            "waiting": "id of the cue that was asked for and waits for its beat",
+            "wait": "how long it waits, in beats",
+            "state": "playing, panic, freeze or blackout",
+            "error": "the newest message that was refused, and why",
+        }
+        meter_help = {
+            "in": "where in its range the source of the route is, 0..1",
+            "out": "what the route brings, as a part of its target's range, -1..1",
         }
         return (
             *param_leaves(self._table, prefix=self._prefix),
             *(Leaf(address, "f", READ, "what is heard") for address in self._places),
+            *(Leaf(address, "f", READ, meter_help[address.rpartition("/")[2]]) for address in self._meters),
             *(Leaf(address, "f", READ, helps[address.rpartition("/")[2]]) for address in self._figures),
             *(Leaf(address, "s", READ, helps[address.rpartition("/")[2]]) for address in self._texts),
         )
+
+    def _cue_id(self, index: int) -> str:
+        return self._cues[index][0] if index >= 0 else ""
 
     def knobs(self) -> F32:
         """[P], what the knobs are at; the defaults before the first frame."""
@@ -129,6 +153,8 @@ class Facts:
                     return float(record["values"][rows.index(voice)][column])
             return 0.0
         state = self._state.read()
+        if address in self._meters:
+            return float(state["meters"].flat[self._meters[address]]) if state is not None else 0.0
         if address in self._figures:
             return self._figures[address](state) if state is not None else 0.0
         return self._texts[address](state) if state is not None else ""
@@ -164,6 +190,11 @@ class Facts:
                 for voice, values in zip(rows, record["values"], strict=True):
                     datagrams += [datagram for _, datagram in self._heard[voice].of(values)]
         return datagrams
+
+    def changed_meters(self) -> list[bytes]:
+        """What goes into routes and comes out of them, where that changed."""
+        state = self._state.read()
+        return [] if state is None else [datagram for _, datagram in self._metered.of(state["meters"].ravel())]
 
     def changed_state(self) -> list[bytes]:
         """How the show is; what is told in words where it changed."""

@@ -11,11 +11,12 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from performer.control import child, wire
@@ -25,6 +26,7 @@ from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, Share
 from performer.flow import F32, ControlEvent, Pulse
 from performer.params import ParamTable
 from performer.refusal import Refused
+from performer.routes import RouteEdit, RouteFile, Span, names_in, route_of
 
 RECEIVE_BUFFER_BYTES = 4 << 20
 TEMPI_FRESH_S = 1.0  # what the control process said before it died is no clock
@@ -44,6 +46,11 @@ class ShowState:
     leader: str = ""  # who leads the tempo
     engine: str = ""
     notice: str = ""  # the newest that was said to people
+    standby: int = -1  # the cue that GO starts; -1 for none
+    waiting: int = -1  # a cue that was asked for and waits for its beat; -1 for none
+    wait_beats: float = 0.0  # how long
+    state: str = "playing"  # or panic, freeze, blackout
+    meters: F32 | None = None  # [routes, 2], before and after each; None for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ class Hands:
         cues: Sequence[tuple[str, str]] = (("", ""),),
         cue_notes: Sequence[str] = (),
         cue_values: F32 | None = None,
+        routes: Sequence[tuple[str, RouteFile]] = (),
+        sources: Mapping[str, Span] | None = None,
         name: str = "performer",
         http_port: int = 0,
         http_host: str = "127.0.0.1",
@@ -96,11 +105,14 @@ class Hands:
         """Raises Refused where the port is taken.
 
         binds: foreign addresses. setlist: where what is learnt is saved. silence_s: a source that sends nothing for so
-        long lets go of what it holds, which glides back to the cue; 0 for never. cue_values: [cues, P]. name: of the
+        long lets go of what it holds, which glides back to the cue; 0 for never. cue_values: [cues, P]. routes: with the cue
+        of each, empty for all. sources: what a route may start from. name: of the
         show, for programs that browse. http_port: of OSCQuery; 0 for none. token: what it takes to move anything by
         it. live: Ableton Live, by way of AbletonOSC.
         """
         self._table = table
+        self._sources = sources or {}
+        self._changed_routes: dict[str, RouteFile | None] = {}  # for a control process that has to start again
         self._process: Any = None
         self._lifeline: Any = None
         self._restarts = 0
@@ -121,9 +133,12 @@ class Hands:
         self.http_port = self._listener.getsockname()[1] if self._listener is not None else 0
         self._levels = SharedLevels(len(table))
         self._presses = SharedMailbox(wire.PRESS, capacity=4096)
+        self._edits = SharedMailbox(wire.EDIT, capacity=256)
         self._status = SharedLatest(wire.STATUS)
         self._tempi = SharedLatest(wire.TEMPI)
-        state_dtype = wire.show_state(len(table))
+        self.pictures = SharedLatest(wire.PICTURE) if http_port else None  # where an output puts them for the panel
+        self._watched = SharedLatest(wire.WATCHED)
+        state_dtype = wire.show_state(len(table), len(names_in(table)))
         self._state = SharedLatest(state_dtype)
         self._record = np.zeros(1, state_dtype)
         self._job = child.Job(
@@ -139,14 +154,20 @@ class Hands:
             epoch_s=epoch_s,
             levels=self._levels,
             presses=self._presses,
+            edits=self._edits,
             status=self._status,
             state=self._state,
             tempi=self._tempi,
+            pictures=self.pictures,
+            watched=self._watched,
             features=tuple(features),
             feature_names=tuple(feature_names),
             voices=tuple(voices),
             cues=tuple(cues),
             cue_notes=tuple(cue_notes) or ("",) * len(cues),
+            routes=tuple(routes),
+            changed_routes=self._changed_routes,
+            sources=self._sources,
             cue_values=np.tile(table.defaults(), (len(cues), 1)) if cue_values is None else cue_values,
         )
 
@@ -171,6 +192,15 @@ class Hands:
             events.append(ControlEvent(param, 1.0, float(press["at_s"]), source=source, text=text))
         return events
 
+    def edits(self) -> list[RouteEdit]:
+        """What people did to routes since the last call."""
+        found = []
+        for each in self._edits.drain():
+            name, route = msgspec.json.decode(bytes(each["text"]), type=tuple[str, RouteFile | None])
+            self._changed_routes[name] = route
+            found.append(RouteEdit(name, None if route is None else route_of(route, self._sources)))
+        return found
+
     def pulses(self, *, now_s: float) -> tuple[Pulse, ...]:
         """The clocks that run outside, the one that counts most first."""
         record = self._tempi.read()
@@ -193,13 +223,16 @@ class Hands:
         """Tell the control process how the show is."""
         record = self._record
         record["values"][0] = state.values
-        record["cue"] = state.cue
+        record["meters"][0] = 0.0 if state.meters is None else state.meters
+        record["cue"], record["standby"], record["waiting"] = state.cue, state.standby, state.waiting
+        record["wait_beats"] = state.wait_beats
         record["beat"] = state.beat
         record["bpm"] = state.bpm
         record["fps"] = state.fps
         record["frame_p99_ms"] = state.frame_p99_ms
         record["latency_ms"] = state.latency_ms
-        for name, text in (("leader", state.leader), ("engine", state.engine), ("notice", state.notice)):
+        for name in ("leader", "engine", "notice", "state"):
+            text: str = getattr(state, name)
             record[name] = text.encode()[: record.dtype[name].itemsize]
         self._state.publish(record)
 
@@ -225,6 +258,11 @@ class Hands:
             peers=int(tempi["peers"]) if tempi is not None else 0,
             dropped_presses=self._presses.dropped,
         )
+
+    def watched_s(self) -> float:
+        """Show time at which somebody last asked for a picture; minus infinity before."""
+        record = self._watched.read()
+        return float(record["at_s"]) if record is not None else float("-inf")
 
     @property
     def child_pid(self) -> int | None:

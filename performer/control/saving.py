@@ -1,11 +1,14 @@
-"""Saving: what was learnt during a show goes into its setlist, with every comment where it was.
+"""Saving: what hands learnt and changed during a show goes into its setlist, with every comment where it was.
 
 Thread: the control process.
 """
 
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
@@ -13,16 +16,41 @@ from performer import resources
 from performer.control.addresses import NORM, Bind
 from performer.files import write_whole
 from performer.refusal import Refused
+from performer.routes import RouteFile, default_name
 
 
-def save_binds(path: Path, binds: dict[str, Bind]) -> None:
-    """Replace the bindings of the setlist at `path`. Raises Refused: the file is then as it was."""
+def save(
+    path: Path,
+    *,
+    binds: Mapping[str, Bind],
+    routes: Mapping[str, RouteFile | None] | None = None,
+    knobs: Mapping[str, float] | None = None,
+    cue: str = "",
+) -> None:
+    """Write into the setlist at `path`. Raises Refused: the file is then as it was.
+
+    binds: all that there are. routes: those that were changed, None for one that was removed; what the file does not have
+    is added to the routes of all cues. knobs: parameters, which are written where `cue` names them, and else for all cues.
+    """
     if resources.is_installed(path):
         raise Refused(f"{path}: comes with performer; copy it, play the copy, and what you learn is saved there")
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise Refused(f"{path}: cannot be read any more ({error}); nothing was saved") from None
+    _put_binds(document, binds)
+    _put_routes(document, routes or {})
+    written = {name: _put_knob(document, name, value, cue=cue) for name, value in (knobs or {}).items()}
+    text = tomlkit.dumps(document)
+    if not _holds(text, written, knobs or {}):
+        raise Refused(f"{path}: is written in a way that cannot be added to; nothing was saved")
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise Refused(f"{path}: cannot be written ({error.strerror}); nothing was saved") from None
+
+
+def _put_binds(document: Any, binds: Mapping[str, Bind]) -> None:
     table: Any = document.get("osc")
     if table is None:
         if not binds:
@@ -34,10 +62,6 @@ def save_binds(path: Path, binds: dict[str, Bind]) -> None:
         value = _value(bind)
         if table.get(address) != value:
             table[address] = value
-    try:
-        write_whole(path, tomlkit.dumps(document).encode())
-    except OSError as error:
-        raise Refused(f"{path}: cannot be written ({error.strerror}); nothing was saved") from None
 
 
 def _value(bind: Bind) -> Any:
@@ -52,3 +76,105 @@ def _value(bind: Bind) -> Any:
     if bind.onto is not None:
         value["out"] = list(bind.onto)
     return value
+
+
+def _put_routes(document: Any, routes: Mapping[str, RouteFile | None]) -> None:
+    left = dict(routes)
+    for cue, holder in [("", document), *((str(each.get("id")), each) for each in document.get("cue", []))]:
+        table, removed = holder.get("route", []), 0
+        for index in range(len(table)):
+            entry = table[index - removed]
+            name = entry.get("name") or default_name(index, cue=cue)
+            if name not in left:
+                if removed and "name" not in entry:  # it moves up, and keeps the name that its place gave it
+                    entry["name"] = name
+                continue
+            route = left.pop(name)
+            if route is None:
+                del table[index - removed]
+                removed += 1
+                continue
+            if removed and "name" not in entry:
+                entry["name"] = name
+            _put_route(entry, route)
+        if removed and not table:
+            del holder["route"]
+    for route in left.values():
+        if route is None:
+            continue
+        if "route" not in document:
+            document["route"] = tomlkit.aot()
+        document["route"].append(_entry(route))
+
+
+def _put_route(entry: Any, route: RouteFile) -> None:
+    """Change what is other than the file has it; a key that it lacks and that is as usual stays away."""
+    content, usual = _content(route), _content(RouteFile(route.source, route.target))
+    for key, value in content.items():
+        there = entry.get(key, usual[key])
+        if (list(there) if isinstance(value, list) else there) == value or key == "name":
+            continue
+        if value is None:
+            del entry[key]
+        else:
+            entry[key] = value
+
+
+def _entry(route: RouteFile) -> Any:
+    entry, usual = tomlkit.table(), _content(RouteFile("", ""))
+    for key, value in _content(route).items():
+        if value != usual[key]:
+            entry[key] = value
+    return entry
+
+
+def _content(route: RouteFile) -> dict[str, Any]:
+    """All keys of a route, as TOML has their values; None for one that is to stand for something else."""
+    values = zip(RouteFile.__struct_encode_fields__, msgspec.structs.astuple(route), strict=True)
+    content = {key: list(value) if isinstance(value, tuple) else value for key, value in values}
+    return {"name": content.pop("name")} | content
+
+
+def _put_knob(document: Any, name: str, value: float, *, cue: str) -> tuple[str | int, ...]:
+    """Write a parameter: where it stands now."""
+    number: float | int = int(value) if value == int(value) else float(f"{value:.6g}")
+    for index, each in enumerate(document.get("cue", [])):
+        if each.get("id") == cue and (found := _found(each.get("params", {}), name)) is not None:
+            found[0][found[1]] = number
+            return ("cue", index, "params")
+    if "params" not in document:
+        document["params"] = tomlkit.table()
+    params: Any = document["params"]
+    found = _found(params, name)
+    if found is not None:
+        found[0][found[1]] = number
+    else:
+        params[name] = number  # a quoted key: whatever stands beside it, it fits
+    return ("params",)
+
+
+def _found(table: Any, name: str) -> tuple[Any, str] | None:
+    """(the table, the key) under which a dotted id stands, quoted, nested, or both; None where it does not."""
+    if name in table and not isinstance(table[name], dict):
+        return table, name
+    for at, char in enumerate(name):
+        head, tail = name[:at], name[at + 1 :]
+        if char == "." and isinstance(table.get(head), dict) and (found := _found(table[head], tail)) is not None:
+            return found
+    return None
+
+
+def _holds(text: str, places: Mapping[str, tuple[str | int, ...]], knobs: Mapping[str, float]) -> bool:
+    """Whether what was written reads back as it was meant."""
+    try:
+        content: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    for name, place in places.items():
+        table = content
+        for step in place:
+            table = table[step]
+        found = _found(table, name)
+        if found is None or abs(found[0][found[1]] - knobs[name]) > 1e-4 * max(abs(knobs[name]), 1.0):
+            return False
+    return True

@@ -69,6 +69,12 @@ class Surfaces:
             raise OscError(f"{MOST_SUBSCRIBERS} dumps are being sent already")
         self._dumps[target] = datagrams
 
+    def announce(self, datagram: bytes, *, but: Addressee) -> None:
+        """Send to all subscribers but this one, who has been told."""
+        for target in self._subscribers:
+            if target != but:
+                self._post(target, datagram)
+
     def tell(self, datagrams: Iterable[bytes], *, but: str = "") -> None:
         """Send to all subscribers but the one that is this source.
 

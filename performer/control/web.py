@@ -22,12 +22,14 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from performer.control.preview import Pictures
 from performer.control.query import Tree
 
 MOST_CLIENTS = 32
 MOST_BYTES = 1 << 16  # of one message, in either direction of HTTP
 PANEL = Path(__file__).with_name("panel.html")
 PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+OWN = {"Cross-Origin-Resource-Policy": "same-origin", **PLAIN}  # a picture, which any page could show without asking
 _REPLIES_KEPT = 1024
 _LISTENED = 4096  # addresses of one client
 
@@ -86,7 +88,8 @@ class WebServer:
     """Serves until `close`.
 
     about: what the panel is told beforehand. receive(datagram, client): a client moved something.
-    listened(client, address): a client began to listen. left(client): it is gone.
+    listened(client, address): a client began to listen. left(client): it is gone. pictures: of the preview; whoever owns
+    the server has them step.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class WebServer:
         receive: Callable[[bytes, Client], None],
         listened: Callable[[Client, str], None],
         left: Callable[[Client], None],
+        pictures: Pictures,
         token: str = "",
     ) -> None:
         self._tree = tree
@@ -111,6 +115,7 @@ class WebServer:
         )
         self._receive = receive
         self._listened, self._left = listened, left
+        self.pictures = pictures
         self._token = token
         self._clients: set[Client] = set()
         app = web.Application(client_max_size=MOST_BYTES, middlewares=[_guarded])
@@ -129,6 +134,7 @@ class WebServer:
 
     async def close(self) -> None:
         """End all connections."""
+        self.pictures.close()
         await self._runner.cleanup()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -140,12 +146,26 @@ class WebServer:
             return await self._socket(request, may_write=may_write)
         if request.path == "/panel.json":
             return _json(200, json.dumps(self._about | {"may_write": may_write}))
+        if request.path == "/preview.jpg":
+            return await self._preview(request.query.get("after"))
         if request.path == "/panel" or (request.path == "/" and "text/html" in request.headers.get("Accept", "")):
             headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "no-referrer", **PLAIN}
             return web.Response(text=self._panel, content_type="text/html", headers=headers)
         attributes = [name.upper() for name in request.query if name != "token"]
         status, text = self._tree.answer(request.path, attributes[0] if attributes else "")
         return _json(status, text)
+
+    async def _preview(self, after: str | None) -> web.Response:
+        """What the audience sees, as a JPEG; 204 where there is nothing newer than `after` within a second."""
+        try:
+            seen = int(after) if after else None
+        except ValueError:
+            raise web.HTTPBadRequest(text=f"after={after!r}; expected the X-Serial of a picture") from None
+        found = await self.pictures.jpeg(after=seen)
+        if found is None:
+            return web.Response(status=204, headers=OWN)
+        serial, jpeg = found
+        return web.Response(body=jpeg, content_type="image/jpeg", headers={"X-Serial": str(serial), **OWN})
 
     def _is_token(self, given: str) -> bool:
         return not self._token or hmac.compare_digest(given.encode(errors="replace"), self._token.encode())

@@ -35,13 +35,36 @@ TEMPO = np.dtype(
 )
 TEMPI = np.dtype([("pulses", TEMPO, (len(PULSES),)), ("peers", "i4"), ("at_s", "f8")])
 
+PREVIEW_PX = 320  # the longer side of a picture for the panel, at most
+PICTURE = np.dtype(
+    [
+        ("serial", "i8"),  # the frame's number
+        ("at_s", "f8"),  # when it was shown
+        ("width_px", "i4"),
+        ("height_px", "i4"),
+        (
+            "pixels",
+            "u1",
+            (PREVIEW_PX, PREVIEW_PX, 4),
+        ),  # the upper left of it: sRGB, top row first; the fourth is nothing
+    ]
+)
+WATCHED = np.dtype([("at_s", "f8")])  # when somebody last asked for such a picture
 
-def show_state(params: int) -> np.dtype:
+
+EDIT = np.dtype([("text", "S2048")])  # (name, route or null) as JSON
+
+
+def show_state(params: int, routes: int) -> np.dtype:
     """What the show tells the control process each frame."""
     return np.dtype(
         [
             ("values", "f4", (params,)),
+            ("meters", "f4", (routes, 2)),
             ("cue", "i4"),
+            ("standby", "i4"),  # -1 for none
+            ("waiting", "i4"),  # -1 for none
+            ("wait_beats", "f8"),
             ("beat", "f8"),
             ("bpm", "f8"),
             ("fps", "f8"),
@@ -49,6 +72,7 @@ def show_state(params: int) -> np.dtype:
             ("latency_ms", "f8"),
             ("leader", "S16"),
             ("engine", "S48"),
+            ("state", "S16"),
             ("notice", "S200"),
         ]
     )

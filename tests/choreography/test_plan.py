@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from performer.audio.features import column, feature_names, hit_kinds
+from performer.choreography.lfo import lfo_params
 from performer.choreography.motion import (
     MOTIONS,
     Anatomy,
@@ -21,7 +22,6 @@ from performer.choreography.motion import (
     ws_from_offsets,
 )
 from performer.choreography.plan import Cue, Length, Memory, Plan
-from performer.choreography.routes import Route
 from performer.flow import (
     STRAIGHT,
     AudioEvent,
@@ -32,7 +32,8 @@ from performer.flow import (
     frozen_array,
     species_at,
 )
-from performer.params import Controls, Param, ParamTable, base_params, reduce
+from performer.params import Controls, ParamTable, base_params, reduce
+from performer.routes import Route, RouteEdit, route_params
 
 FPS = 40
 
@@ -46,8 +47,8 @@ def anatomy(*, shift: float = 0.0) -> Anatomy:
 
 
 def table_with(*routes: Route) -> ParamTable:
-    amounts = (Param(id=f"route.{route.name}", default=1.0, high=2.0, by_hand=True, help="") for route in routes)
-    return ParamTable((*base_params(), *motion_params(), *bend_params(), *amounts))
+    own = route_params((name, "it") for name in (*(route.name for route in routes), "new1"))
+    return ParamTable((*base_params(), *motion_params(), *lfo_params(), *bend_params(), *own))
 
 
 def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums"), body: Anatomy | None = None) -> Plan:
@@ -541,3 +542,227 @@ def test_a_stranger_has_a_latent_of_its_own_only_while_it_is_seen():
     assert parts[10] == 0 and parts[-1] == 1 and np.all(np.diff(parts) >= 0) and np.diff(parts).max() < 0.1
     assert latents[-1].partner.ws.shape == (5, 16) and latents[-1].partner.noise.shape == (4, 3)
     assert np.abs(latents[-1].partner.ws - stranger.w_avg).max() > 0.01  # it moves
+
+
+# Routes that hands change
+
+
+def values_of(plan: Plan, params, name: str) -> list[float]:
+    return [float(each.values[plan.table.row(name)]) for each in params]
+
+
+def loud(frame: int) -> AudioFeatures:
+    values = np.zeros((2, len(feature_names())), np.float32)
+    values[0, column("bass.level")], values[0, column("mid.level")] = 0.5, 1.0
+    return AudioFeatures(frozen_array(values), frame / FPS)
+
+
+BASS = Route(name="bass", source="mix.bass.level", target="latent.coarse", release_s=0.0)
+MID = Route(name="mid", source="mix.mid.level", target="latent.fine", amount=2.0, release_s=0.0)
+
+
+def setting(plan: Plan, **levels: float):
+    events = [ControlEvent(name.replace("_", "."), value, 1e-3) for name, value in levels.items()]
+    return lambda frame: reduce(Controls.none(plan.table), events, table=plan.table)
+
+
+def test_a_muted_route_brings_nothing_and_its_meter_goes_on():
+    plan = plan_of(routes=(BASS, MID))
+    _, params, _ = played(plan, 3, features=loud, controls=setting(plan, mute_bass=1.0))
+    assert values_of(plan, params, "latent.coarse") == [0.0] * 3
+    assert values_of(plan, params, "latent.fine") == [2.0] * 3
+    rows = [plan.route_names.index(name) for name in ("bass", "mid")]
+    assert params[-1].meters[rows].tolist() == [[0.5, 0.0], [1.0, pytest.approx(2.0 / 6.0)]]
+
+
+def test_where_a_route_has_solo_the_others_are_silent_and_press_nothing():
+    go = Route(name="go", source="mix.bass.hit", target="cue.go", mode="trigger")
+    plan = plan_of({}, {}, routes=(BASS, MID, go))
+    hit = lambda frame: [AudioEvent(0, AudioEventKind.BASS, frame / FPS, 1.0)] if frame == 1 else []  # noqa: E731
+    memory, params, _ = played(plan, 4, features=loud, events=hit, controls=setting(plan, solo_mid=1.0))
+    assert (values_of(plan, params, "latent.coarse")[-1], values_of(plan, params, "latent.fine")[-1]) == (0.0, 2.0)
+    assert memory.current.index == 0
+    memory, _, _ = played(plan, 4, features=loud, events=hit)
+    assert memory.current.index == 1
+
+
+def test_a_route_is_added_changed_and_removed_while_the_cue_goes_on():
+    plan = plan_of({}, {"routes": ()}, routes=(BASS,))
+    memory, _, _ = played(plan, 1, features=loud)
+    for edit, expected in (
+        (RouteEdit("new1", replace(MID, name="new1")), (0.5, 2.0)),
+        (RouteEdit("bass", replace(BASS, amount=-1.0)), (-0.5, 2.0)),
+        (RouteEdit("new1", None), (-0.5, 0.0)),
+        (RouteEdit("nobody", MID), (-0.5, 0.0)),  # a name that has no parameters
+    ):
+        started_s = memory.current.started_s
+        memory, param, _ = plan.step(memory, loud(1), (), Controls.none(plan.table), tick_at(1), edits=[edit])
+        found = values_of(plan, [param], "latent.coarse") + values_of(plan, [param], "latent.fine")
+        assert found == pytest.approx(expected)
+        assert memory.current.started_s == started_s
+    memory, _, _ = plan.step(
+        memory, loud(2), (), Controls.none(plan.table), tick_at(2), edits=[RouteEdit("new1", replace(MID, name="new1"))]
+    )
+    assert [[route.name for route in routes] for routes in memory.routes] == [["bass", "new1"], ["new1"]]
+
+
+def test_a_route_that_comes_back_comes_back_to_its_cue_and_its_place():
+    plan = plan_of({}, {"routes": (MID,)}, routes=(BASS, MID))
+    memory = plan.enter(0, at_s=0.0, beat=0.0)
+    for edit in (RouteEdit("new1", replace(MID, name="new1")), RouteEdit("bass", None), RouteEdit("bass", BASS)):
+        memory, _, _ = plan.step(memory, QUIET, (), Controls.none(plan.table), tick_at(1), edits=[edit])
+    assert [[route.name for route in routes] for routes in memory.routes] == [["bass", "mid", "new1"], ["mid", "new1"]]
+
+
+def test_a_held_source_is_read_at_each_beat_at_any_frame_rate():
+    # tick_at has two beats a second; the level rises slowly, so that what was read tells when.
+    rising = lambda frame, fps: AudioFeatures(  # noqa: E731
+        frozen_array(np.full((2, len(feature_names())), frame / fps / 10, np.float32)), frame / fps
+    )
+    held = Route(name="held", source="mix.mid.level", target="latent.fine", hold_beats=1.0, release_s=0.0)
+    for fps in (24, 40, 60):
+        plan = plan_of(routes=(held,))
+        _, params, _ = played(plan, 2 * fps, features=lambda frame, fps=fps: rising(frame, fps), fps=fps)
+        values = values_of(plan, params, "latent.fine")
+        assert len(set(values)) == 4
+        assert values[:: fps // 2] == pytest.approx([0.0, 0.05, 0.1, 0.15])
+
+
+@pytest.mark.parametrize(("hold", "at"), [("mix.bass.hit", 0.5), ("macro.1", 0.5)], ids=["a hit", "a knob that rises"])
+def test_a_held_source_is_read_when_something_strikes(hold, at):
+    rising = lambda frame: AudioFeatures(  # noqa: E731
+        frozen_array(np.full((2, len(feature_names())), frame / 100, np.float32)), frame / FPS
+    )
+    route = Route(name="held", source="mix.mid.level", target="latent.fine", hold=hold, hold_at=at, release_s=0.0)
+    plan = plan_of(routes=(route,))
+    hits = lambda frame: [AudioEvent(0, AudioEventKind.BASS, frame / FPS, 0.3)] if frame in (10, 20) else []  # noqa: E731
+    pressed = lambda frame: setting(plan, macro_1=float(10 <= frame < 15 or frame >= 20))(frame)  # noqa: E731
+    _, params, _ = played(
+        plan,
+        30,
+        features=rising,
+        events=hits if hold != "macro.1" else None,
+        controls=pressed if hold == "macro.1" else None,
+    )
+    values = values_of(plan, params, "latent.fine")
+    assert values == pytest.approx([0.0] * 10 + [0.1] * 10 + [0.2] * 10)
+
+
+def test_random_and_toggle_are_drawn_anew_at_each_beat_and_each_route_for_itself():
+    routes = tuple(
+        Route(name=name, source=source, target=target, hold_beats=1.0, release_s=0.0)
+        for name, source, target in (
+            ("a", "random", "latent.coarse"), ("b", "random", "latent.middle"), ("c", "toggle", "latent.fine"),
+        )
+    )  # fmt: skip
+    plan = plan_of({}, {"seed": 7}, routes=routes)
+    _, params, _ = played(plan, 20 * 100, fps=40)
+    first, second, third = (values_of(plan, params, f"latent.{group}")[::20] for group in ("coarse", "middle", "fine"))
+    assert third == [0.0, 1.0] * 50
+    assert len(set(first)) == 100 and np.ptp(first) > 0.9
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.4 and abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.4
+    _, jumped, _ = played(plan, 41, memory=plan.enter(0, at_s=0.0, beat=0.0), fps=40)
+    assert values_of(plan, jumped, "latent.coarse")[::20] == first[:3]
+    _, other, _ = played(plan, 1, memory=plan.enter(1, at_s=0.0, beat=0.0))
+    assert values_of(plan, other, "latent.coarse")[0] != first[0]
+
+
+@pytest.mark.parametrize("fps", [24, 40, 60])
+def test_an_lfo_swings_in_hertz_or_in_beats_at_any_frame_rate(fps):
+    swing = Route(name="swing", source="lfo.1", target="latent.fine", release_s=0.0)
+    for knobs, period_s in (({"lfo.1.rate": 0.5}, 2.0), ({"lfo.1.beats": 2.0}, 1.0)):
+        plan = plan_of({"values": knobs}, routes=(swing,))
+        _, params, _ = played(plan, 4 * fps, fps=fps)
+        values = values_of(plan, params, "latent.fine")
+        expected = [0.5 - 0.5 * np.cos(2 * np.pi * frame / fps / period_s) for frame in range(4 * fps)]
+        assert values == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_lfo_never_jumps_when_its_rate_is_turned():
+    plan = plan_of(routes=(Route(name="swing", source="lfo.1", target="latent.fine", release_s=0.0),))
+    turned = lambda frame: setting(plan, lfo_1_rate=0.1 if frame < 200 else 1.0)(frame)  # noqa: E731
+    _, params, _ = played(plan, 400, controls=turned)
+    steps = np.abs(np.diff(values_of(plan, params, "latent.fine")))
+    assert steps[:195].max() < np.pi * 0.1 / FPS * 1.05
+    assert steps.max() < np.pi * 1.0 / FPS * 1.05
+
+
+# Cues that wait for their beat
+
+
+def at_beat(beat: float, *, frame: int = 1, downbeat: int = 0, dt_s: float = 1 / FPS) -> Tick:
+    return Tick(frame, beat / 2.0, dt_s, beat, beat / 2.0, downbeat)
+
+
+def asked(plan: Plan, tick: Tick, memory: Memory, *presses: str, beats: float = 4.0, text: str = "") -> Memory:
+    events = [ControlEvent("cue.quantize", beats, 0.0)]
+    events += [ControlEvent(name, 1.0, tick.photon_s, text=text) for name in presses]
+    memory, _, _ = plan.step(memory, QUIET, (), reduce(Controls.none(plan.table), events, table=plan.table), tick)
+    return memory
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30, 40, 60])
+@pytest.mark.parametrize(("beats", "downbeat"), [(1.0, 0), (4.0, 0), (4.0, 3), (16.0, 1), (3.0, 2)])
+def test_a_cue_begins_in_the_frame_that_is_nearest_to_its_beat(fps, beats, downbeat):
+    plan = plan_of({}, {})
+    memory, dt_s = plan.enter(0, at_s=0.0, beat=0.0), 1 / fps
+    pressed = False
+    for frame in range(40 * fps):
+        beat = 0.3 + frame * dt_s * 2.0
+        tick = Tick(frame, frame * dt_s, dt_s, beat, frame * dt_s, downbeat)
+        presses = ["cue.go"] if beat > 8.1 and not pressed else []
+        pressed = pressed or bool(presses)
+        memory = asked(plan, tick, memory, *presses, beats=beats)
+        if memory.current.index == 1:
+            break
+    line = downbeat + beats * np.ceil((8.1 - downbeat) / beats)
+    assert memory.current.index == 1
+    assert abs(memory.current.started_beat - line) <= dt_s * 2.0 / 2 + 1e-9
+
+
+def test_what_waits_is_shown_replaced_taken_back_and_dropped_by_panic():
+    plan = plan_of({}, {}, {})
+    fresh = plan.enter(0, at_s=0.0, beat=0.0)
+    waits = asked(plan, at_beat(1.0), fresh, "cue.go")
+    assert (waits.current.index, waits.waiting and (waits.waiting.index, waits.waiting.beat)) == (0, (1, 4.0))
+    other = asked(plan, at_beat(1.5), waits, "cue.goto", text="3")
+    assert other.waiting is not None and other.waiting.index == 2
+    assert asked(plan, at_beat(4.0), other).current.index == 2
+    assert asked(plan, at_beat(1.5), waits, "cue.prev").waiting is None
+    assert asked(plan, at_beat(1.5), waits, "cue.panic").waiting is None
+    assert asked(plan, at_beat(2.0), waits, "cue.go").waiting == waits.waiting  # a second press changes nothing
+
+
+def test_a_cue_never_waits_longer_than_one_length_of_the_grid():
+    plan = plan_of({}, {})
+    waits = asked(plan, at_beat(101.0), plan.enter(0, at_s=0.0, beat=0.0), "cue.go", beats=16.0)
+    assert waits.waiting is not None and waits.waiting.beat == 112.0
+    back = asked(plan, at_beat(3.0), waits, beats=16.0)  # the song began anew
+    assert back.waiting is not None and back.waiting.beat == 16.0
+    assert asked(plan, at_beat(102.0), waits, beats=0.0).current.index == 1  # nobody waits for anything any more
+    assert asked(plan, at_beat(300.0), waits, beats=16.0).current.index == 1  # the line was leapt over
+
+
+def test_two_presses_in_one_frame_are_two_cues_where_nothing_is_waited_for():
+    plan = plan_of({}, {}, {})
+    memory = asked(plan, at_beat(1.0), plan.enter(0, at_s=0.0, beat=0.0), "cue.go", "cue.go", beats=0.0)
+    assert memory.current.index == 2
+
+
+def test_a_hand_chooses_the_cue_that_starts_next():
+    plan = plan_of({}, {"name": "two"}, {}, {})
+    memory = plan.enter(0, at_s=0.0, beat=0.0)
+    assert plan.standby(memory) == 1
+    memory = asked(plan, at_beat(0.1), memory, "cue.next", beats=0.0)
+    assert (memory.current.index, plan.standby(memory)) == (0, 2)
+    memory = asked(plan, at_beat(0.2), memory, "cue.next", "cue.next", "cue.next", beats=0.0)
+    assert plan.standby(memory) == 3
+    memory = asked(plan, at_beat(0.3), memory, "cue.load", text="two", beats=0.0)
+    assert plan.standby(memory) == 1
+    memory = asked(plan, at_beat(0.4), memory, "cue.load", text="3", beats=0.0)
+    memory = asked(plan, at_beat(0.5), memory, "cue.go", beats=0.0)
+    assert (memory.current.index, plan.standby(memory)) == (2, 3)
+    memory = asked(plan, at_beat(0.6), memory, "cue.load", text="nobody", beats=0.0)
+    assert plan.standby(memory) == 3
+    memory = asked(plan, at_beat(0.7), memory, "cue.go", "cue.go", beats=0.0)
+    assert (memory.current.index, plan.standby(memory)) == (3, None)

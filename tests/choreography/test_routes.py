@@ -1,21 +1,15 @@
 """Routes, piece by piece."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from performer.choreography.routes import (
-    CURVES,
-    Route,
-    RouteMemory,
-    followed,
-    merged,
-    problems,
-    shaped,
-    sources,
-    struck,
-)
+from performer.choreography.lfo import SHAPES, lfo_value
+from performer.choreography.modulation import RouteMemory, followed, merged, shaped, struck
 from performer.params import ParamTable, base_params
+from performer.routes import CURVES, Route, RouteFile, Span, problems, route_of, sources
 
 TABLE = ParamTable(base_params())
 
@@ -98,7 +92,7 @@ def test_shaping_never_leaves_its_range(value, low):
 
 
 def test_problems_name_the_nearest():
-    known = sources(["mix"], ["bass.level"], TABLE)
+    known = sources(["mix"], {"bass.level": Span()}, TABLE)
     wrong = route(source="mix.bas.level", target="latent.corse", curve="wobbly", mode="plus", in_low=1.0, gate_off=0.3)
     found = dict(problems(wrong, known=known, table=TABLE))
     assert "did you mean 'mix.bass.level'" in found["from"]
@@ -117,3 +111,58 @@ def test_a_loudness_route_rests_at_its_lowest_decibel_and_has_gates_in_decibels(
             memory, _ = followed(r, memory, level, dt_s=0.02)
         seen.append(shaped(r, memory.value))
     assert seen == pytest.approx([0.0, 0.875, 0.65, 0.0], abs=0.01)
+
+
+KNOWN = sources(["mix"], {"bass.level": Span(), "db": Span(-80.0, 0.0, -80.0), "bass.hit": Span(is_hit=True)}, TABLE)
+
+
+@pytest.mark.parametrize(
+    ("hold", "beats", "source"),
+    [("beat", 1, ""), ("bar", 4, ""), ("2 beats", 2, ""), ("0.5 beats", 0.5, ""), ("4 bars", 16, ""),
+     ("mix.bass.hit", 0, "mix.bass.hit"), ("", 0, "")],
+)  # fmt: skip
+def test_a_hold_is_a_length_or_a_source(hold, beats, source):
+    found = route_of(RouteFile("mix.bass.level", "macro.1", hold=hold), KNOWN)
+    assert (found.hold_beats, found.hold) == (beats, source)
+    assert problems(found, known=KNOWN, table=TABLE) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "sentence"),
+    [
+        (RouteFile("random", "macro.1"), "hold", "missing"),
+        (RouteFile("toggle", "macro.1"), "hold", "missing"),
+        (RouteFile("mix.bass.hit", "macro.1", hold="beat"), "hold", "an instant"),
+        (RouteFile("random", "macro.1", hold="mix.bas.hit"), "hold", "did you mean 'mix.bass.hit'"),
+        (RouteFile("random", "macro.1", hold="-2 beats"), "hold", "is no source"),
+        (RouteFile("random", "macro.1", hold="nan beats"), "hold", "is no source"),
+        (RouteFile("random", "macro.1", hold="random"), "hold", "strikes never"),
+        (RouteFile("mix.db", "cue.go"), "mode", 'expected mode = "trigger"'),
+        (RouteFile("mix.db", "macro.1", amount=float("nan")), "amount", "expected a number"),
+        (RouteFile("mix.db", "macro.1", release=float("inf")), "release", "expected a number"),
+        (RouteFile("mix.db", "macro.1", range_out=(0.0, 1e9)), "out", "expected a number"),
+    ],
+)
+def test_what_is_wrong_with_a_route_is_said_at_its_key(file, key, sentence):
+    found = problems(route_of(file, KNOWN), known=KNOWN, table=TABLE)
+    assert [each for each, _ in found] == [key]
+    assert sentence in found[0][1]
+
+
+def test_a_route_takes_its_sources_range_rest_and_middle():
+    found = route_of(RouteFile("mix.db", "macro.1", hold="mix.db"), KNOWN)
+    assert (found.in_low, found.in_high, found.rest, found.hold_at) == (-80.0, 0.0, -80.0, -40.0)
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(SHAPES)))
+def test_every_lfo_stays_in_its_range_and_comes_round(number, name):
+    phases = [step / 97 for step in range(1, 97 * 5)]
+    values = [lfo_value("lfo.1", shape=number, seed=3, phase=phase) for phase in phases]
+    assert 0.0 <= min(values) < 0.3 and 0.7 < max(values) <= 1.0
+    if name not in ("steps", "noise"):
+        again = [lfo_value("lfo.1", shape=number, seed=3, phase=phase + 2.0) for phase in phases]
+        assert again == pytest.approx(values)
+    if name in ("sine", "triangle", "noise"):
+        assert max(abs(a - b) for a, b in itertools.pairwise(values)) < 0.04
+    other = [lfo_value("lfo.2", shape=number, seed=3, phase=phase) for phase in phases]
+    assert (other == values) == (name not in ("steps", "noise"))

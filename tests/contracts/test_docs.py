@@ -9,16 +9,26 @@ import pytest
 from performer import setlist as setlists
 from performer.audio.features import feature_names
 from performer.audio.knobs import ear_params
+from performer.choreography.lfo import lfo_params
+from performer.choreography.modulation import MADE
 from performer.choreography.motion import bend_params, motion_params
-from performer.choreography.routes import CURVES, MODES
 from performer.cli import Play
 from performer.params import FREE_INPUTS, Kind, base_params
+from performer.routes import CURVES, DRAWN, MODES, RouteFile
 from performer.stage.compositor import effect_params, stage_params
 from performer.stage.keys import KEYS, WINDOW_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PARAMS = [*base_params(), *ear_params([]), *motion_params(), *bend_params(), *stage_params(), *effect_params()[0]]
+PARAMS = [
+    *base_params(),
+    *ear_params([]),
+    *lfo_params(),
+    *motion_params(),
+    *bend_params(),
+    *stage_params(),
+    *effect_params()[0],
+]
 
 
 FAMILY = f"`{FREE_INPUTS[0]}` to `{FREE_INPUTS[-1]}`"
@@ -58,7 +68,7 @@ def test_every_key_of_a_setlist_is_explained():
         setlists._AudioFile,
         setlists._VoiceFile,
         setlists._CueFile,
-        setlists._RouteFile,
+        RouteFile,
         setlists._BindFile,
         setlists._ControlFile,
         setlists._AbletonFile,
@@ -70,7 +80,7 @@ def test_every_key_of_a_setlist_is_explained():
 
 def test_every_feature_curve_and_mode_is_named():
     text = text_of("docs/setlists.md")
-    assert [name for name in (*feature_names(), *CURVES, *MODES) if f"`{name}`" not in text] == []
+    assert [name for name in (*feature_names(), *MADE, *DRAWN, *CURVES, *MODES) if f"`{name}`" not in text] == []
 
 
 def test_every_option_of_play_is_mentioned():

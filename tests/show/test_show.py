@@ -125,7 +125,7 @@ def test_the_show_goes_on_while_the_ears_are_killed(show):
 def test_a_failing_step_holds_the_creature_and_is_announced_once(show, monkeypatch):
     play_until(show, lambda: show.host.latest() is not None)
 
-    def broken(*_):
+    def broken(*_, **__):
         raise ArithmeticError("a motion divided by zero")
 
     monkeypatch.setattr(show.plan, "step", broken)
@@ -448,13 +448,13 @@ def test_the_engine_that_is_seen_is_named(strained):
     show.over = Painter("stranger", show.clock, side_px=32, infer_s=lambda: 0.005)
     step = show.plan.step
 
-    def partly(*args):
-        memory, params, latent = step(*args)
+    def partly(*args, **how):
+        memory, params, latent = step(*args, **how)
         return memory, params, replace(latent, blend=np.full(1, 0.8, np.float32), partner=latent)
 
     show.frame()
     assert show._hud_state().engine.startswith("painter")
-    show.plan = SimpleNamespace(step=partly, cues=show.plan.cues)
+    show.plan.step = partly  # type: ignore[method-assign]
     for _ in range(30):
         show.frame()
     assert show._hud_state().engine == "stranger, 5.0 ms"

@@ -64,7 +64,10 @@ class Output(Protocol):
     dropped: int  # frames that found it busy
 
     def put(self, frame: Frame) -> bool:
-        """Take `frame`; False where it was dropped. Never waits; called while the frame's texture is valid."""
+        """Take `frame`; False where it was dropped. Never waits; called while the frame's texture is valid.
+
+        Whatever it raises is announced, and it gets no other frame.
+        """
         ...
 
     def close(self) -> None:
