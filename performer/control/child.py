@@ -39,7 +39,7 @@ from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
 from performer.params import FREE_INPUTS, Kind, ParamTable
 from performer.refusal import Refused
-from performer.routes import RouteFile, Span
+from performer.routes import CURVES, MODES, RouteFile, Span
 
 if TYPE_CHECKING:
     from performer.control.web import Client, WebServer
@@ -243,7 +243,15 @@ class ControlLoop:
             {"id": cue_id, "name": name, "notes": notes}
             for (cue_id, name), notes in zip(self._job.cues, self._job.cue_notes, strict=True)
         ]
-        return {"name": self._job.name, "prefix": self._job.prefix, "voices": self._job.voices, "cues": cues}
+        return {
+            "name": self._job.name,
+            "prefix": self._job.prefix,
+            "voices": self._job.voices,
+            "cues": cues,
+            "sources": tuple(self._job.sources),
+            "curves": tuple(CURVES),
+            "modes": MODES,
+        }
 
     # In
 
@@ -382,6 +390,8 @@ class ControlLoop:
         self._status["refused"] += 1
         self._facts.refusal = f"{self._sender.host}: {error}"
         self._status["refusal"] = self._facts.refusal.encode()[:120]
+        if not isinstance(self._sender, _UdpSender | _MidiSender):  # who is connected is told so; a stranger's junk is not
+            self._sender.reply(self._told("refused", str(error)))
 
     def _handle(self, each: OscMessageIn) -> bool:
         if each.args[-1:] == ("?",):
@@ -554,7 +564,6 @@ class ControlLoop:
                 cue=self._job.cues[self._facts.cue()][0],
             )
         except Refused as error:
-            self._announce("error", str(error))
             raise OscError(str(error)) from None
         self._announce("saved", self._job.setlist.name)
 

@@ -114,6 +114,8 @@ class Matrix:
             if len(values) < count:
                 raise OscError(f"{key!r} wants {count} value{'s' if count > 1 else ''}")
             values = [_short(value) for value in values]
+            if key == "invert" and isinstance(values[0], float | int):  # many programs know no other numbers than 1.0
+                values = [values[0] > 0]
             content[key] = values if key in _PAIRS else values[0]
         try:
             changed = msgspec.convert(content, RouteFile, strict=False)

@@ -8,9 +8,7 @@ Thread: the control process, in its event loop.
 """
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import hmac
 import ipaddress
 import json
@@ -27,7 +25,13 @@ from performer.control.query import Tree
 
 MOST_CLIENTS = 32
 MOST_BYTES = 1 << 16  # of one message, in either direction of HTTP
-PANEL = Path(__file__).with_name("panel.html")
+PANEL = Path(__file__).with_name("panel")
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+# The page runs its own scripts and no other, is shown in no frame, and talks to nobody but this server.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 OWN = {"Cross-Origin-Resource-Policy": "same-origin", **PLAIN}  # a picture, which any page could show without asking
 _REPLIES_KEPT = 1024
@@ -105,14 +109,12 @@ class WebServer:
     ) -> None:
         self._tree = tree
         self._about = about
-        self._panel = PANEL.read_text(encoding="utf-8")
-        script = self._panel.partition("<script>")[2].partition("</script>")[0]
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        # This page runs its own script and no other, is shown in no frame, and talks to nobody but this server.
-        self._policy = (
-            f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src 'self' data:; "
-            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
+        self._panel = {  # all that there is of it, read once: no path of a request ever reaches a disk
+            f"/panel/{file.name}": (file.read_text(encoding="utf-8"), TYPES[file.suffix])
+            for file in PANEL.iterdir()
+            if file.suffix in TYPES
+        }
+        self._panel["/panel"] = self._panel["/panel/index.html"]
         self._receive = receive
         self._listened, self._left = listened, left
         self.pictures = pictures
@@ -148,9 +150,11 @@ class WebServer:
             return _json(200, json.dumps(self._about | {"may_write": may_write}))
         if request.path == "/preview.jpg":
             return await self._preview(request.query.get("after"))
-        if request.path == "/panel" or (request.path == "/" and "text/html" in request.headers.get("Accept", "")):
-            headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "no-referrer", **PLAIN}
-            return web.Response(text=self._panel, content_type="text/html", headers=headers)
+        path = "/panel" if request.path == "/" and "text/html" in request.headers.get("Accept", "") else request.path
+        if path in self._panel:
+            text, kind = self._panel[path]
+            headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", **PLAIN}
+            return web.Response(text=text, content_type=kind, charset="utf-8", headers=headers)
         attributes = [name.upper() for name in request.query if name != "token"]
         status, text = self._tree.answer(request.path, attributes[0] if attributes else "")
         return _json(status, text)

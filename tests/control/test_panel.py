@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import time
+import tomllib
 import urllib.request
 
 import pytest
@@ -21,6 +22,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZES = {"phone": (390, 844), "desk": (1280, 800)}
 PATIENCE_S = 10.0
 LAST = """
+[[route]]
+name = "calm"
+from = "mix.all.level"
+to = "latent.fine"
 [[cue]]
 id = "3"
 name = "The <end>"
@@ -45,7 +50,8 @@ class Played:
 
     def __init__(self, folder, *more):
         self.osc, self.http = free_port(), free_tcp_port()
-        (folder / "show.toml").write_text(SETLIST + LAST)
+        self.setlist = folder / "show.toml"
+        self.setlist.write_text(SETLIST + LAST)
         words = ["play", "show.toml", "--headless", "--size", "160x90", "--fps", "20"]
         ports = ["--osc-port", str(self.osc), "--http-port", str(self.http)]
         self.program = Program([*words, *ports, *more], cwd=folder)
@@ -82,9 +88,9 @@ def page(request, browser, played):
     made.on("pageerror", lambda error: faults.append(str(error)))
     made.goto(f"http://127.0.0.1:{played.http}/")
     made.wait_for_selector("body.connected", timeout=1e3 * PATIENCE_S)
-    if played.value("cue/current") != "1":
-        played.send("/perf/cue/goto", "1")
-        played.until("cue/current", "1")
+    played.send("/perf/cue/goto", "1")
+    played.until("cue/current", "1")
+    played.until("cue/standby", "2")
     yield made
     context.close()
     assert faults == []
@@ -108,11 +114,103 @@ def test_cues_are_listed_gone_to_and_marked(page, played):
     page.click("#go")
     played.until("cue/current", "2")
     page.wait_for_selector('#cues button.on[data-cue="2"]')
-    page.locator('#cues button[data-cue="3"]').click()
+    page.locator('#cues button[data-cue="3"]').click()  # it stands by; nothing begins by a slip of the thumb
+    played.until("cue/standby", "3")
+    page.wait_for_selector('#cues button.next[data-cue="3"]')
+    assert played.value("cue/current") == "2"
+    page.click("#go")
     played.until("cue/current", "3")
     page.wait_for_function("() => document.getElementById('standby').textContent === 'the last cue'")
     page.click('[data-press="cue/prev"]')
     played.until("cue/current", "2")
+
+
+def test_a_cue_waits_for_the_bar_and_is_taken_back(page, played):
+    page.click('#quantize button[data-beats="16"]')
+    played.until("cue/quantize", 16)
+    page.click("#go")
+    played.until("cue/waiting", "2")
+    page.wait_for_function("() => /begins in \\d+ beats?$/.test(document.getElementById('standby').textContent)")
+    page.click('[data-press="cue/prev"]')
+    played.until("cue/waiting", "")
+    assert played.value("cue/current") == "1"
+    page.click('#quantize button[data-beats="0"]')
+    page.wait_for_selector('#quantize button.on[data-beats="0"]')
+    played.until("cue/quantize", 0)
+
+
+def route(page, name):
+    return page.locator(f'[data-route="{name}"]')
+
+
+def test_routes_are_muted_soloed_and_scaled_and_have_meters(page, played):
+    assert page.locator(".route").count() == 2
+    route(page, "kick").locator(".mute").click()
+    played.until("mute/kick", True)
+    page.wait_for_selector('[data-route="kick"].silent .mute.on')
+    route(page, "kick").locator(".mute").click()
+    played.until("mute/kick", False)
+    route(page, "calm").locator(".solo").click()
+    played.until("solo/calm", True)
+    route(page, "calm").locator(".solo").click()
+    played.until("solo/calm", False)
+    drag(page, "route.kick", 0.5)
+    played.until("route/kick", 0.5)
+    drag(page, "route.kick", 1.0)
+    played.until("route/kick", 1.0)
+    page.wait_for_function(
+        "() => { const m = /scaleX\\(([\\d.]+)/.exec(document.querySelector('[data-route=\"calm\"] .in b').style.transform);"
+        " return m && Number(m[1]) > 0.01; }",
+        timeout=1e3 * PATIENCE_S,
+    )
+
+
+def test_a_route_is_added_edited_removed_taken_back_and_saved(page, played):
+    page.click("#route-add")
+    page.wait_for_selector('[data-route="new1"] .edit')
+    page.fill('input[aria-label="new1 from"]', "lfo.1")
+    page.keyboard.press("Tab")
+    page.fill('input[aria-label="new1 to"]', "latent.fine")
+    page.keyboard.press("Tab")
+    page.wait_for_function(
+        "() => document.querySelector('[data-route=\"new1\"] small').textContent === 'lfo.1 → latent.fine'"
+    )
+    page.fill('input[aria-label="new1 amount"]', "1,5")
+    page.keyboard.press("Tab")
+    page.select_option('select[aria-label="new1 curve"]', "exp")
+    page.check('input[aria-label="new1 invert"]')
+    page.click("#save")
+    page.wait_for_function("() => document.getElementById('toast').textContent === 'saved in show.toml'")
+    saved = tomllib.loads(played.setlist.read_text())["route"][-1]
+    assert saved == {
+        "name": "new1", "from": "lfo.1", "to": "latent.fine", "amount": 1.5, "curve": "exp", "invert": True,
+    }  # fmt: skip
+    page.fill('input[aria-label="new1 from"]', "lfo.9")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#toast.bad")
+    assert "did you mean" in page.inner_text("#toast")
+    assert page.input_value('input[aria-label="new1 from"]') == "lfo.1"  # as it is
+    page.click('[data-route="new1"] .remove')
+    page.wait_for_selector('[data-route="new1"]', state="detached")
+    page.click("#route-undo")
+    page.wait_for_selector('[data-route="new1"]')
+    played.send("/perf/sys/route/remove", "new1")  # by another hand
+    page.wait_for_selector('[data-route="new1"]', state="detached")
+    page.click("#save")
+    page.wait_for_function("() => document.getElementById('toast').textContent === 'saved in show.toml'")
+    assert tomllib.loads(played.setlist.read_text()) == tomllib.loads(SETLIST + LAST)
+
+
+def test_the_programme_is_seen_and_moves(page):
+    page.wait_for_function("() => document.getElementById('preview').dataset.serial", timeout=1e3 * PATIENCE_S)
+    serial = page.evaluate("() => Number(document.getElementById('preview').dataset.serial)")
+    page.wait_for_function(f"() => Number(document.getElementById('preview').dataset.serial) > {serial}")
+    width, height, brightest = page.evaluate(
+        "() => { const c = document.getElementById('preview'); const d = c.getContext('2d').getImageData(0, 0, c.width,"
+        " c.height).data; return [c.width, c.height, Math.max(...d.filter((_, i) => i % 4 < 3))]; }"
+    )
+    assert width / height == pytest.approx(160 / 90, abs=0.02)
+    assert brightest > 30
 
 
 def test_a_fader_moves_its_knob_and_follows_others(page, played):
@@ -186,6 +284,8 @@ def test_keys_do_what_they_do_in_the_window(page, played):
     played.until("cue/current", "2")
     page.keyboard.press("ArrowLeft")
     played.until("cue/current", "1")
+    page.keyboard.press("ArrowDown")
+    played.until("cue/standby", "3")
     page.keyboard.press("f")
     played.until("out/freeze", True)
     page.keyboard.press("f")
@@ -213,7 +313,10 @@ def test_nothing_is_wider_than_the_screen_and_thumbs_find_their_buttons(page):
 
 
 def test_the_page_comes_back_when_the_control_process_does(page, played):
-    (control,) = [each for each in played.program.children() if serves(each, played.http)]
+    end = time.monotonic() + PATIENCE_S  # what is being started holds the port for a moment, too
+    while len(serving := [each for each in played.program.children() if serves(each, played.http)]) != 1:
+        assert time.monotonic() < end, serving
+    (control,) = serving
     os.kill(control.pid, signal.SIGKILL)
     page.wait_for_selector("body:not(.connected)", timeout=1e3 * PATIENCE_S)
     page.wait_for_selector("body.connected", timeout=1e3 * PATIENCE_S)
@@ -248,7 +351,7 @@ def test_the_page_runs_no_script_but_its_own(played, browser):
         urllib.request.Request(f"http://127.0.0.1:{played.http}/", headers={"Accept": "text/html"}), timeout=5
     ) as answer:
         policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "frame-ancestors 'none'" in policy
+    assert "default-src 'none'" in policy and "script-src 'self';" in policy and "frame-ancestors 'none'" in policy
     page = browser.new_context().new_page()
     page.goto(f"http://127.0.0.1:{played.http}/")
     page.wait_for_selector("body.connected", timeout=1e3 * PATIENCE_S)

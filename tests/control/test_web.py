@@ -1,6 +1,7 @@
-"""OSCQuery: the tree over HTTP, OSC over a WebSocket, found by zeroconf; and who may not come in."""
+"""OSCQuery: the tree over HTTP, OSC over a WebSocket, found by zeroconf; the preview; and who may not come in."""
 
 import asyncio
+import io
 import json
 import socket
 import time
@@ -10,12 +11,14 @@ import urllib.request
 import numpy as np
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from PIL import Image as Pillow
 from pythonosc.osc_message import OscMessage
 from pythonoscquery.osc_query_client import OSCQueryClient
 from zeroconf import Zeroconf
 
 from performer.audio.features import feature_names
 from performer.audio.wire import empty_record, features_dtype
+from performer.control import wire
 from performer.control.discovery import OSC, OSCQUERY
 from performer.control.hands import Hands
 from performer.control.query import Leaf, Tree, host_info, param_leaves
@@ -328,7 +331,9 @@ def test_without_the_token_one_may_read_and_not_move(guarded):
             await heard(ws, bool)
             await ws.send_bytes(message("/perf/macro/1", 0.5))
             await ws.send_bytes(message("/perf/macro/1", "?"))
-            assert await heard(ws, bool) == {"/perf/macro/1": [0.0]}
+            got = await heard(ws, lambda got: "/perf/macro/1" in got)
+            assert got["/perf/macro/1"] == [0.0]
+            assert got["/perf/sys/refused"] == ["came without the token, so it may only listen"]
             assert guarded.drain() == []
             ws = await connected(session, guarded, f"/?token={TOKEN}")
             await ws.send_bytes(message("/perf/macro/1", 0.5))
@@ -421,6 +426,156 @@ def test_a_killed_process_serves_again(hands):
     while hands.status().restarts == 0 and time.monotonic() < end:
         time.sleep(0.02)
     assert fetched(hands, "/perf/macro/1")[0] == 200  # the connection waited in the socket, which is the parent's
+
+
+# The preview
+
+
+def shown(hands: Hands, serial: int, *, colour: tuple[int, int, int] = (200, 30, 90), ago_s: float = 0.0) -> np.ndarray:
+    """Show a picture, as the render process does: [40, 64, 3], a colour above black."""
+    record = np.zeros(1, wire.PICTURE)
+    record["serial"], record["at_s"] = serial, time.monotonic() - hands._job.epoch_s - ago_s
+    record["width_px"], record["height_px"] = 64, 40
+    record["pixels"][0, :20, :64] = *colour, 77
+    hands.pictures.publish(record)
+    return record["pixels"][0, :40, :64, :3]
+
+
+def looked(hands: Hands, path: str = "/preview.jpg", **headers: str):
+    """(status, headers, body) of GET."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url(hands, path), headers=headers), timeout=5) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def test_the_newest_picture_is_a_jpeg(hands):
+    for serial, colour in ((7, (200, 30, 90)), (9, (10, 220, 60))):
+        pixels = shown(hands, serial, colour=colour)
+        status, headers, body = looked(hands)
+        assert (status, headers["Content-Type"], headers["X-Serial"]) == (200, "image/jpeg", str(serial))
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        seen = Pillow.open(io.BytesIO(body))
+        assert (seen.format, seen.mode, seen.size) == ("JPEG", "RGB", (64, 40))
+        # Blocks of one colour keep it to a few levels; the block that the edge goes through rings.
+        off = np.abs(np.asarray(seen).astype(int) - pixels)
+        assert off[:16].max() <= 5 and off[32:].max() <= 5
+    assert looked(hands, "/preview.jpg?after=7")[1]["X-Serial"] == "9"
+    assert looked(hands, "/preview.jpg?after=")[1]["X-Serial"] == "9"
+    assert looked(hands, "/preview.jpg?after=12345")[1]["X-Serial"] == "9", "the show was started again meanwhile"
+
+
+def test_who_has_seen_the_newest_waits_for_the_next(hands):
+    async def play() -> None:
+        async with ClientSession() as session:
+
+            async def look(after: int) -> tuple[int, str, bytes]:
+                async with session.get(url(hands, f"/preview.jpg?after={after}")) as answer:
+                    return answer.status, answer.headers.get("X-Serial", ""), await answer.read()
+
+            shown(hands, 20)
+            before = hands.watched_s()
+            waiting = [asyncio.create_task(look(20)) for _ in range(40)]
+            async with asyncio.timeout(10):
+                while hands.watched_s() == before:
+                    await asyncio.sleep(0.01)
+            async with session.get(url(hands, "/perf/macro/1?VALUE")) as answer:
+                await answer.read()  # a whole round, in which an answer would have come
+            assert not any(each.done() for each in waiting)
+            shown(hands, 21)
+            answers = await asyncio.gather(*waiting)
+            assert {(status, serial) for status, serial, _ in answers} == {(200, "21")}
+            assert len({body for _, _, body in answers}) == 1
+
+    asyncio.run(play())
+
+
+def test_without_a_picture_of_now_the_answer_is_empty(hands):
+    shown(hands, 30, ago_s=60.0)  # nobody has watched since then
+    for path in ("/preview.jpg", "/preview.jpg?after=29"):
+        status, headers, body = looked(hands, path)
+        assert (status, body, headers["X-Serial"], headers["Cache-Control"]) == (204, b"", None, "no-store")
+    shown(hands, 31)
+    assert looked(hands, "/preview.jpg?after=31")[0] == 204
+    fresh = served()
+    try:
+        assert looked(fresh)[0] == 204, "there was never one"
+    finally:
+        fresh.close()
+
+
+def test_to_ask_is_to_watch(hands):
+    shown(hands, 40)
+    began_s = time.monotonic() - hands._job.epoch_s
+    assert looked(hands, "/perf/macro/1")[0] == 200
+    assert not hands.watched_s() > began_s
+    assert looked(hands)[0] == 200
+    assert hands.watched_s() > began_s
+
+
+@pytest.mark.parametrize("after", ["x", "1.5", "1e9", "9" * 5000, "%00"])
+def test_an_after_that_is_no_number_is_refused(hands, after):
+    assert looked(hands, f"/preview.jpg?after={after}")[0] == 400
+
+
+def test_the_preview_is_guarded_as_everything_is(guarded):
+    shown(guarded, 50)
+    before = guarded.watched_s()
+    for path, headers in (
+        ("/preview.jpg", {"Origin": "http://evil.example"}),
+        ("/preview.jpg", {"Origin": "null"}),
+        ("/preview.jpg", {"Host": "evil.example"}),
+        ("/preview.jpg?token=wrong", {}),
+    ):
+        status, _, body = looked(guarded, path, **headers)
+        assert status == 403 and b"JFIF" not in body
+    assert guarded.watched_s() == before, "they have not made the show draw one either"
+    assert looked(guarded)[0] == 200, "to look takes no token"
+    shown(guarded, 51)
+    assert looked(guarded, f"/preview.jpg?after=50&token={TOKEN}", Origin=url(guarded, ""))[0] == 200
+
+
+def test_a_server_that_closes_leaves_nobody_waiting():
+    async def play() -> list[object]:
+        async with ClientSession() as session:
+
+            async def look() -> int:
+                async with session.get(url(hands, "/preview.jpg?after=1")) as answer:
+                    return answer.status
+
+            waiting = [asyncio.create_task(look()) for _ in range(20)]
+            async with asyncio.timeout(10):
+                while hands.watched_s() == float("-inf"):
+                    await asyncio.sleep(0.01)
+            await asyncio.to_thread(hands.close)
+            return await asyncio.gather(*waiting, return_exceptions=True)
+
+    hands = served()
+    answers = asyncio.run(play())
+    assert answers == [204] * 20
+    assert hands._process.exitcode == 0, "it ended by itself"
+
+
+def test_another_process_goes_on_with_the_pictures(hands):
+    import os
+    import signal
+
+    shown(hands, 60)
+    assert looked(hands)[1]["X-Serial"] == "60"
+    before, restarts = hands.watched_s(), hands.status().restarts
+    os.kill(hands.child_pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while hands.status().restarts == restarts and time.monotonic() < end:
+        time.sleep(0.02)
+    for attempt in range(200):  # the connection waits in the parent's socket, while the picture ages
+        shown(hands, 61 + attempt)
+        status, headers, _ = looked(hands, "/preview.jpg?after=60")
+        if status == 200:
+            break
+    assert int(headers["X-Serial"]) > 60
+    assert hands.watched_s() > before
 
 
 # Found
