@@ -32,7 +32,7 @@ class Finding:
 def examine(*, osc_port: int) -> list[Finding]:
     """Look at everything. Never raises: what fails is a finding."""
     findings = []
-    for part in (_python, _files, _gpu, _opengl, _display, _engines, _sound, lambda: _ports(osc_port)):
+    for part in (_python, _files, _gpu, _opengl, _display, _engines, _sound, _midi, _link, lambda: _ports(osc_port)):
         try:
             findings += part()
         except Exception as error:  # the doctor reports, also of its own accidents
@@ -151,6 +151,27 @@ def _sound() -> list[Finding]:
     ]
     remedy = "plug one in, or start PulseAudio or PipeWire; files still play, against the clock"
     return findings or [Finding("sound", False, "no input device", remedy)]
+
+
+def _midi() -> list[Finding]:
+    from performer.control.midi import MidiPorts
+
+    ports = MidiPorts(received=lambda *_: None, now_s=lambda: 0.0)
+    try:
+        ports.look()
+        names, problem = ports.names, ports.problem
+    finally:
+        ports.close()
+    what, _, remedy = (problem or "no controller; plug one in, at any time").partition("; ")
+    findings = [Finding("midi", True, f"controller {name!r}") for name in names]
+    return findings or [Finding("midi", False, what, remedy or "on Linux: modprobe snd-seq, or start JACK")]
+
+
+def _link() -> list[Finding]:
+    from performer.control.tempo import LinkPeer
+
+    what, _, remedy = LinkPeer().problem.partition("; ")
+    return [Finding("link", not what, what or "Ableton Link is there; transport.link joins it", remedy)]
 
 
 def _ports(osc_port: int) -> list[Finding]:

@@ -25,20 +25,18 @@ from performer.clock import SystemClock
 from performer.control import wire
 from performer.control.ableton import Live, LiveSpec
 from performer.control.addresses import Bind, Dispatcher, number_in
+from performer.control.commands import Commands
+from performer.control.controllers import Controllers
 from performer.control.facts import Facts
 from performer.control.leads import Leads
-from performer.control.learning import Learner, Learnt
 from performer.control.matrix import Matrix
-from performer.control.midi import LOOK_S, MidiPorts, Pickup, Words, bytes_of
-from performer.control.osc import OscError, OscMessageIn, address_of, message, messages_of
+from performer.control.osc import OscError, OscMessageIn, address_of, messages_of
 from performer.control.query import Tree, host_info
-from performer.control.saving import save
-from performer.control.surfaces import Addressee, Surfaces, Target
+from performer.control.surfaces import Addressee, MidiSender, Sender, Surfaces, Target, UdpSender
 from performer.control.tempo import OutsideClocks
 from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
-from performer.params import FREE_INPUTS, Kind, ParamTable
-from performer.refusal import Refused
+from performer.params import Kind, ParamTable
 from performer.routes import CURVES, MODES, RouteFile, Span
 
 if TYPE_CHECKING:
@@ -104,28 +102,6 @@ def main(job: Job, sockets: Sockets, lifeline: Connection) -> None:
         runner.run(ControlLoop(job, sockets).run(lifeline))
 
 
-@dataclass(frozen=True, slots=True)
-class _UdpSender:
-    """Who sent a datagram."""
-
-    target: Target
-    source: str
-    host: str
-    may_write: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _MidiSender:
-    """The port of a controller: it is shown values, and answered nothing."""
-
-    source: str
-    host: str = "MIDI"
-    may_write: bool = True
-
-    def reply(self, datagram: bytes) -> None:
-        """Nobody would read it."""
-
-
 class ControlLoop:
     """Receives, dispatches, sends."""
 
@@ -155,17 +131,25 @@ class ControlLoop:
         )
         self._leads = Leads()
         self._sent_leads: dict[int, str] = {}
-        self._learner, self._learns = Learner(), ""
         self._surfaces = Surfaces(self._post)
+        self._commands = Commands(
+            job.table,
+            prefix=job.prefix,
+            setlist=job.setlist,
+            dispatcher=self._dispatcher,
+            leads=self._leads,
+            matrix=self._matrix,
+            surfaces=self._surfaces,
+            dump=self._dump,
+            to_save=self._to_save,
+            announce=self._announce,
+        )
         self._clocks = OutsideClocks(job.table, job.tempi)
         self._goto = job.table.row("cue.goto")
-        self._words, self._pickup = dict[str, Words](), Pickup()
-        self._ports: MidiPorts | None = None
-        self._look_s = 0.0
+        self._controllers: Controllers | None = None
         self._web: WebServer | None = None
         self._now_s = 0.0
-        self._sender: _UdpSender | _MidiSender | Client = _UdpSender(("", 0), "", "")
-        self._asked: Addressee = ("", 0)  # who wants to know what is learnt
+        self._sender: Sender = UdpSender(("", 0), "", "")
         self._set: dict[int, tuple[float, float]] = {}  # by row: what a hand set, and when
         self._heard_s: dict[str, float] = {}  # by source, where silence matters
         self._gliding: dict[int, tuple[float, float]] = {}  # by row: from what, since when
@@ -198,9 +182,10 @@ class ControlLoop:
             loop.add_reader(self._socket.fileno(), self._receive)
         if self._live_socket is not None:
             loop.add_reader(self._live_socket.fileno(), self._receive_live)
-        self._ports = MidiPorts(
+        self._controllers = controllers = Controllers(
             received=partial(loop.call_soon_threadsafe, self._receive_midi),
             now_s=self._clock.now_s,
+            ticks=self._clocks.ticks,
         )
         announcement = None
         if self._listener is not None and self._job.pictures is not None:
@@ -231,7 +216,7 @@ class ControlLoop:
                 self._send(began_s)
                 await asyncio.sleep(max(began_s + 1.0 / SEND_HZ - self._clock.now_s(), 0.001))
         finally:
-            self._ports.close()
+            controllers.close()
             if announcement is not None:
                 await announcement.close()
             if self._web is not None:
@@ -259,13 +244,13 @@ class ControlLoop:
         """All datagrams that wait, up to a number at which others get their turn."""
         assert self._socket is not None
         for datagram, target in self._waiting(self._socket):
-            self._take(datagram, _UdpSender(target, f"{target[0]}:{target[1]}", target[0]))
+            self._take(datagram, UdpSender(target, f"{target[0]}:{target[1]}", target[0]))
 
     def _receive_live(self) -> None:
         """What Live answers."""
         assert self._live_socket is not None and self._live is not None
         for datagram, target in self._waiting(self._live_socket):
-            self._sender = _UdpSender(target, "Ableton Live", target[0])
+            self._sender = UdpSender(target, "Ableton Live", target[0])
             try:
                 for each in messages_of(datagram):
                     self._status["received"] += 1
@@ -305,32 +290,12 @@ class ControlLoop:
 
     def _receive_midi(self, port: str, heard: tuple[int, ...], at_s: float) -> None:
         """A message of a controller or a clock."""
-        match heard[0] if heard else 0:
-            case 0xF8:
-                self._clocks.ticks.tick(at_s)
-            case 0xFA:
-                self._clocks.ticks.start()
-            case 0xFB:
-                self._clocks.ticks.go_on()
-            case 0xF2 if len(heard) == 3:
-                self._clocks.ticks.at_position(heard[1] | heard[2] << 7)
-            case _:
-                word = self._words.setdefault(port, Words()).of(heard, at_s=at_s)
-                if word is not None:
-                    self._now_s = self._clock.now_s()
-                    self._sender = _MidiSender(f"midi {port}")
-                    self._apply([word], held_by=port)
-
-    def _is_held_back(self, word: OscMessageIn, port: str) -> bool:
-        """Whether a fader has yet to pass the place where its knob is."""
-        if "/cc" not in word.address:
-            return False
-        for target in self._dispatcher.targets(word.address):
-            if target.param.kind is Kind.FLOAT:
-                part = target.param.to_norm(target.bind.read(target.param, float(word.args[-1])))
-                knob = target.param.to_norm(self._current(target.row))
-                return not self._pickup.passes(f"{port} {word.address}", part, knob=knob)
-        return False
+        assert self._controllers is not None
+        word = self._controllers.word(port, heard, at_s=at_s)
+        if word is not None:
+            self._now_s = self._clock.now_s()
+            self._sender = MidiSender(f"midi {port}")
+            self._apply([word], held_by=port)
 
     def _call_program(self, word: OscMessageIn) -> bool:
         """A program change that is bound to nothing is the cue of that number."""
@@ -344,7 +309,7 @@ class ControlLoop:
         self._press(self._goto, self._job.cues[place][0])
         return True
 
-    def _take(self, datagram: bytes, sender: "_UdpSender | Client") -> None:
+    def _take(self, datagram: bytes, sender: Sender) -> None:
         self._sender = sender
         status = self._status
         try:
@@ -374,9 +339,11 @@ class ControlLoop:
 
     def _waits(self, word: OscMessageIn, port: str) -> bool:
         """Whether a fader is held back; it is learnt all the same."""
-        if not self._is_held_back(word, port):
+        assert self._controllers is not None
+        targets = self._dispatcher.targets(word.address)
+        if not self._controllers.waits(word, port, targets=targets, knob=self._current):
             return False
-        self._learner.note(word.address, float(word.args[-1]), at_s=self._now_s)
+        self._commands.learner.note(word.address, float(word.args[-1]), at_s=self._now_s)
         self._status["held"] += 1
         return True
 
@@ -390,19 +357,20 @@ class ControlLoop:
         self._status["refused"] += 1
         self._facts.refusal = f"{self._sender.host}: {error}"
         self._status["refusal"] = self._facts.refusal.encode()[:120]
-        if not isinstance(self._sender, _UdpSender | _MidiSender):  # who is connected is told so; a stranger's junk is not
-            self._sender.reply(self._told("refused", str(error)))
+        if not isinstance(self._sender.addressee, tuple):  # who is connected is told; junk of strangers is not answered
+            self._post(self._sender.addressee, self._commands.told("refused", str(error)))
 
     def _handle(self, each: OscMessageIn) -> bool:
         if each.args[-1:] == ("?",):
             return self._answer(each.address)
         system = f"{self._job.prefix}/sys/"
         if each.address.startswith(system):
-            return self._serve(each.address[len(system) :], each.args)
+            command = each.address[len(system) :]
+            return self._commands.serve(command, each.args, sender=self._sender, at_s=self._now_s)
         if not self._dispatcher.is_own(each.address):
             told = number_in(each.args) if each.args else 1.0
             if told is not None:
-                self._learner.note(each.address, told, at_s=self._now_s)
+                self._commands.learner.note(each.address, told, at_s=self._now_s)
         return self._dispatcher.apply(each, at_s=self._now_s, source=self._sender.source)
 
     def _set_level(self, row: int, value: float) -> None:
@@ -424,173 +392,20 @@ class ControlLoop:
         value, set_s = self._set.get(row, (0.0, -1e9))
         return value if self._now_s - set_s < OWN_S else float(self._facts.knobs()[row])
 
-    def _serve(self, command: str, args: tuple[object, ...]) -> bool:
-        """`sys/...`: what is asked of the control process itself."""
-        match command:
-            case "ping":
-                self._post(self._to, self._told("pong"))
-            case "subscribe":
-                target = self._target(args)
-                if self._surfaces.subscribe(target, origin=self._sender.source, now_s=self._now_s):
-                    self._surfaces.dump(target, self._dump())
-            case "unsubscribe":
-                self._surfaces.unsubscribe(self._target(args))
-            case "sync":
-                self._surfaces.dump(self._target(args) if args else self._to, self._dump())
-            case "take" | "release":
-                self._give_lead(command, args)
-            case "learn":
-                self._learn(args)
-            case "unbind":
-                address = args[-1] if args else None
-                if not isinstance(address, str) or not self._dispatcher.unbind(address):
-                    raise OscError(f"{address!r} is bound to nothing")
-                self._announce("unbound", address)
-            case "binds":
-                self._surfaces.dump(self._to, [self._bound(address) for address in self._dispatcher.binds])
-            case "save":
-                self._save()
-            case "routes":
-                self._surfaces.dump(self._to, [self._route(name) for name in self._matrix.names])
-            case _ if command.startswith("route/"):
-                return self._change_route(command[len("route/") :], args)
-            case _:
-                return False
-        return True
-
-    def _row(self, args: tuple[object, ...]) -> int:
-        """The parameter that a message names, by its id or its address. Raises OscError."""
-        name = args[-1] if args else None
-        if isinstance(name, str):
-            if name in self._job.table:
-                return self._job.table.row(name)
-            for target in self._dispatcher.targets(name):
-                return target.row
-        raise OscError(f"{name!r} is no parameter; expected an id such as macro.1")
-
-    def _give_lead(self, command: str, args: tuple[object, ...]) -> None:
-        if command == "take":
-            self._leads.take(self._row(args), at_s=self._now_s, source=self._sender.source)
-        elif args:
-            self._leads.let_go(self._row(args))
-        else:
-            self._leads.of.clear()
-
-    def _target(self, args: tuple[object, ...]) -> Target:
-        """Who is meant by (host, port), (port) or nothing: the sender fills what is missing."""
-        host, port = self._sender.target if isinstance(self._sender, _UdpSender) else (self._sender.host, 0)
-        for arg in args:
-            if isinstance(arg, str):
-                host = arg
-            elif isinstance(arg, (int, float)) and not isinstance(arg, bool):
-                port = int(arg)
-        if not 0 < port < 65536:
-            raise OscError(f"port {port}; expected 1 to 65535")
-        try:
-            socket.inet_aton(host)  # names are not looked up: a lookup can stall for seconds
-        except OSError:
-            raise OscError(f"{host!r} is not an IPv4 address") from None
-        return host, port
-
-    # Routes
-
-    def _change_route(self, how: str, args: tuple[object, ...]) -> bool:
-        """`sys/route/...`: what hands do to routes."""
-        match how:
-            case "add":
-                name = self._matrix.add(args)
-            case "set":
-                name = self._matrix.change(args)
-            case "remove":
-                name = self._matrix.remove(args)
-            case "undo":
-                name = self._matrix.take_back()
-            case _:
-                return False
-        told = self._route(name) if name in self._matrix else self._told("route/removed", name)
-        self._announce_to(self._to, told)
-        return True
-
-    def _route(self, name: str) -> bytes:
-        return self._told("route", *self._matrix.words(name))
-
     def _edit(self, name: str, route: RouteFile | None) -> bool:
         text = msgspec.json.encode((name, route))
         return len(text) <= wire.EDIT["text"].itemsize and self._job.edits.post(text)
 
-    # Learning
-
-    def _learn(self, args: tuple[object, ...]) -> None:
-        """Begin to learn for the parameter that is named, or for the first free input."""
-        if args[-1:] == ("cancel",):
-            self._learner.cancel()
-            self._announce("learning", "")
-            return
-        if args:
-            param = self._job.table.params[self._row(args)]
-        else:
-            taken = {bind.param for bind in self._dispatcher.binds.values()}
-            free = next((name for name in FREE_INPUTS if name not in taken and name in self._job.table), None)
-            if free is None:
-                raise OscError("all free inputs are bound; name a parameter, or unbind an address")
-            param = self._job.table[free]
-        self._learns, self._asked = param.id, self._to
-        is_press = param.kind in (Kind.TRIGGER, Kind.BOOL)
-        self._learner.begin(at_s=self._now_s, is_press=is_press)
-        self._announce("learning", param.id)
-
-    def _learnt(self, learnt: Learnt) -> None:
-        """Bind what was wiggled."""
-        kind = self._job.table[self._learns].kind
-        span = (learnt.low, learnt.high) if kind in (Kind.FLOAT, Kind.INT) else None
-        self._dispatcher.bind(learnt.address, Bind(self._learns, span))
-        self._announce_to(self._asked, self._bound(learnt.address))
-
-    def _bound(self, address: str) -> bytes:
-        """`sys/bound`: address, parameter, and the sender's range where it has one."""
-        bind = self._dispatcher.binds[address]
-        return self._told("bound", address, bind.param, *(bind.span or ()))
-
-    def _save(self) -> None:
-        """Write what is bound, the routes, and their knobs into the setlist."""
-        if self._job.setlist is None:
-            raise OscError("there is no setlist to save to")
-        try:
-            save(
-                self._job.setlist,
-                binds=self._dispatcher.binds,
-                routes=self._matrix.edits,
-                knobs=self._turned(),
-                cue=self._job.cues[self._facts.cue()][0],
-            )
-        except Refused as error:
-            raise OscError(str(error)) from None
-        self._announce("saved", self._job.setlist.name)
-
-    def _turned(self) -> dict[str, float]:
-        """The knobs of routes and oscillators that hands have left elsewhere than the cue has them."""
-        knobs, cue = self._facts.knobs(), self._job.cue_values[self._facts.cue()]
+    def _to_save(self) -> tuple[str, dict[str, float]]:
+        """(the cue that plays, the knobs of routes and oscillators that hands have left elsewhere than it has them)."""
+        at = self._facts.cue()
+        knobs, cue = self._facts.knobs(), self._job.cue_values[at]
         names = ((row, self._job.table.params[row].id) for row in self._set)
-        return {
+        return self._job.cues[at][0], {
             name: float(knobs[row])
             for row, name in names
             if name.startswith(("lfo.", "route.", "mute.", "routes.")) and knobs[row] != cue[row]
         }
-
-    def _announce(self, what: str, *args: str) -> None:
-        """Tell who is served now, and everybody else."""
-        self._announce_to(self._to, self._told(what, *args))
-
-    def _announce_to(self, asker: Addressee, datagram: bytes) -> None:
-        """Tell who asked, and everybody else."""
-        self._post(asker, datagram)
-        self._surfaces.announce(datagram, but=asker)
-        for client in self._listeners():
-            if client is not asker and client.listens_to(address_of(datagram)):
-                client.reply(datagram)
-
-    def _told(self, what: str, *args: str | float) -> bytes:
-        return message(f"{self._job.prefix}/sys/{what}", args)
 
     # Out
 
@@ -598,7 +413,7 @@ class ControlLoop:
         """A `?`: the current value to whoever asks."""
         targets = self._dispatcher.targets(address)
         for target in targets:
-            self._post(self._to, self._facts.value_of(target.row))
+            self._post(self._sender.addressee, self._facts.value_of(target.row))
         return bool(targets)
 
     def _dump(self) -> list[bytes | int]:
@@ -607,23 +422,24 @@ class ControlLoop:
 
     def _send(self, now_s: float) -> None:
         self._now_s = now_s
-        self._look_for_ports(now_s)
+        if self._controllers is not None:
+            self._controllers.look(now_s=now_s)
+            self._status["midi"] = self._controllers.text.encode()[:120]
         if self._web is not None:
             self._web.pictures.step()
         if self._live is not None:
             self._live.step(now_s)
             self._status["live"] = self._live.text.encode()[:80]
         self._clocks.step(self._facts.knobs(), now_s=now_s)
-        learnt = self._learner.answer(now_s=now_s)
-        if learnt is not None:
-            self._learnt(learnt)
+        self._commands.step(now_s=now_s)
         if self._job.silence_s > 0.0:
             self._let_go_of_silent(now_s)
         for row, datagram in self._facts.changed_knobs():
             driver = self._leads.driver(row, now_s=now_s, within_s=OWN_S)
             self._tell_knob(row, datagram, but=driver)
-            if not driver.startswith("midi "):
-                self._show_on_controllers(row)
+            if not driver.startswith("midi ") and self._controllers is not None:
+                value = float(self._facts.knobs()[row])
+                self._controllers.show(self._job.table.params[row], value, binds=self._dispatcher.binds)
         self._tell(self._facts.changed_state())
         self._tell_once(self._changed_leads())
         if len(self._surfaces) or self._listeners():
@@ -670,26 +486,17 @@ class ControlLoop:
                 if client.listens_to(address_of(datagram)):
                     client.reply(datagram)
 
+    def _announce(self, datagram: bytes, asker: Addressee) -> None:
+        """Tell who asked, and everybody else."""
+        self._post(asker, datagram)
+        self._surfaces.announce(datagram, but=asker)
+        for client in self._listeners():
+            if client is not asker and client.listens_to(address_of(datagram)):
+                client.reply(datagram)
+
     def _listeners(self, but: str = "") -> "list[Client]":
         """Who is connected by WebSocket and is not this source."""
         return [client for client in self._web.clients if client.source != but] if self._web is not None else []
-
-    def _show_on_controllers(self, row: int) -> None:
-        """Move the lights and motors of what is bound to a knob."""
-        param, value = self._job.table.params[row], float(self._facts.knobs()[row])
-        for address, bind in self._dispatcher.binds.items():
-            if bind.param == param.id and address.startswith("/midi/") and self._ports is not None:
-                # A switch has no range of its own on a controller: it is lit or not.
-                told = 127.0 * (value > 0) if param.kind is Kind.BOOL else bind.told(param, value)
-                for each in bytes_of(address, told):
-                    self._ports.send(each)
-
-    def _look_for_ports(self, now_s: float) -> None:
-        if self._ports is None or now_s < self._look_s:
-            return
-        self._look_s = now_s + LOOK_S
-        self._ports.look()
-        self._status["midi"] = (", ".join(self._ports.names) or self._ports.problem).encode()[:120]
 
     def _changed_leads(self) -> list[bytes]:
         """`sys/lead`: who drives a parameter, where that changed."""
@@ -697,7 +504,7 @@ class ControlLoop:
         for row, lead in self._leads.of.items():
             if self._sent_leads.get(row) != lead.source:
                 self._sent_leads[row] = lead.source
-                datagrams.append(self._told("lead", self._job.table.params[row].id, lead.source))
+                datagrams.append(self._commands.told("lead", self._job.table.params[row].id, lead.source))
         return datagrams
 
     def _let_go_of_silent(self, now_s: float) -> None:
@@ -717,11 +524,6 @@ class ControlLoop:
             self._job.levels.set(row, value, at_s=now_s)
             if part >= 1.0:
                 del self._gliding[row]
-
-    @property
-    def _to(self) -> Addressee:
-        """Where answers to whoever is served now go."""
-        return self._sender.target if isinstance(self._sender, _UdpSender) else self._sender
 
     def _post(self, target: Addressee, datagram: bytes) -> None:
         if not isinstance(target, tuple):

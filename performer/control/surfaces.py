@@ -26,6 +26,58 @@ class Listener(Protocol):
 Target = tuple[str, int]  # host, port
 Addressee = Target | Listener
 
+
+class Sender(Protocol):
+    """Who sent a message."""
+
+    @property
+    def source(self) -> str:
+        """What names it."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Its machine."""
+        ...
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it may move anything."""
+        ...
+
+    @property
+    def addressee(self) -> Addressee:
+        """Where answers go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UdpSender:
+    """Who sent a datagram."""
+
+    addressee: Target
+    source: str
+    host: str
+    may_write: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MidiSender:
+    """The port of a controller: it is shown values, and answered nothing."""
+
+    source: str
+    host: str = "MIDI"
+    may_write: bool = True
+
+    @property
+    def addressee(self) -> Addressee:
+        """Itself."""
+        return self
+
+    def reply(self, datagram: bytes) -> None:
+        """Nobody would read it."""
+
+
 SUBSCRIPTION_S = 60.0  # a subscriber that is not renewed is forgotten: it may have been switched off
 MOST_SUBSCRIBERS = 32
 SYNC_BURST = 200  # messages of a dump sent at once; the rest follows in the next rounds
@@ -47,6 +99,10 @@ class Surfaces:
 
     def __len__(self) -> int:
         return len(self._subscribers)
+
+    def answer(self, asker: Addressee, datagram: bytes) -> None:
+        """Send this to who asked."""
+        self._post(asker, datagram)
 
     def subscribe(self, target: Target, *, origin: str, now_s: float) -> bool:
         """Begin or renew; whether it is new. Raises OscError where there are too many."""

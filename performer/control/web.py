@@ -49,6 +49,11 @@ class Client:
         self._replies: deque[bytes] = deque(maxlen=_REPLIES_KEPT)
         self._something = asyncio.Event()
 
+    @property
+    def addressee(self) -> "Client":
+        """Where answers go: here."""
+        return self
+
     def reply(self, datagram: bytes) -> None:
         """Send this, whatever it listens to."""
         self._replies.append(datagram)

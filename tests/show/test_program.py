@@ -147,6 +147,8 @@ def test_the_doctor_tells_what_a_show_can_use(tmp_path):
         "engine    openvino",
         "engine    eager",
         "sound",
+        "midi",
+        "link",
         "osc",
     ):
         assert re.search(rf"^ +(ok|none)  {part}", done.stdout, re.MULTILINE), part
