@@ -1,6 +1,7 @@
 """The frame from inside: hands, ears that die, tempo, and two runs that are one."""
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -59,6 +60,28 @@ def test_hands_reach_the_light(show, osc):
     for _ in range(5):
         show.frame()
     assert (show.stage.read_pixels() == held).all()
+
+
+def test_a_cue_that_waits_is_said_and_begins_at_the_bar(show, osc):
+    osc.send_message("/perf/cue/quantize", 4)
+    play_until(show, lambda: show.params.knobs[show.table.row("cue.quantize")] == 4)
+    osc.send_message("/perf/cue/go", [])
+    play_until(show, lambda: show._memory.waiting is not None)
+    show._hud_due_s = 0.0
+    assert re.fullmatch(r"2  in \d beats", show._hud_state().cue_next)
+    play_until(show, lambda: show.cue == 1)
+    into_bar = (show._memory.current.started_beat - show._transport.downbeat + 2.0) % 4.0 - 2.0
+    assert abs(into_bar) < 0.5  # half a frame, of a machine that is busy with the tests; test_plan has the exact bound
+
+
+def test_a_route_is_added_by_a_message_and_moves_the_light(show, osc):
+    osc.send_message("/perf/sys/route/add", ["macro.1", "out.dimmer", "mode", "replace", "invert", 1])
+    play_until(show, lambda: any(route.name == "new1" for route in show._memory.routes[0]))
+    osc.send_message("/perf/macro/1", 1.0)
+    play_until(show, lambda: show.stage.read_pixels()[..., :3].max() == 0)
+    osc.send_message("/perf/mute/new1", 1)
+    play_until(show, lambda: show.stage.read_pixels()[..., :3].max() > 20)
+    assert show.params.meters[show.plan.route_names.index("new1")].tolist() == [1.0, 0.0]
 
 
 def test_go_and_panic(show, osc):
