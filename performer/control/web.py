@@ -229,6 +229,9 @@ async def _guarded(request: web.Request, handler: Callable[..., Any]) -> web.Str
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"http://{request.host}":
         raise web.HTTPForbidden(text="a page of another site may not reach the show")
+    # What a page of another site embeds comes without an origin; browsers say so all the same. A link to here is followed.
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.headers.get("Sec-Fetch-Mode") != "navigate":
+        raise web.HTTPForbidden(text="a page of another site may not reach the show")
     return await handler(request)
 
 

@@ -369,6 +369,8 @@ def test_pages_of_other_sites_are_refused(hands):
     assert fetched(hands, "/", Host="evil.example")[0] == 403
     assert fetched(hands, "/", Host=f"localhost:{hands.http_port}")[0] == 200
     assert fetched(hands, "/", Host="[::1]:80")[0] == 200
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}  # a link on another page
+    assert fetched(hands, "/", **followed)[0] == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
@@ -527,6 +529,7 @@ def test_the_preview_is_guarded_as_everything_is(guarded):
         ("/preview.jpg", {"Origin": "http://evil.example"}),
         ("/preview.jpg", {"Origin": "null"}),
         ("/preview.jpg", {"Host": "evil.example"}),
+        ("/preview.jpg", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}),  # a picture in another's page
         ("/preview.jpg?token=wrong", {}),
     ):
         status, _, body = looked(guarded, path, **headers)
