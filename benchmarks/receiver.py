@@ -201,13 +201,13 @@ def burst_upon() -> dict[str, Any]:
         }
 
 
-def shown(seconds: float, *, size: str, warm_up_s: float) -> dict[str, Any]:
+def shown(seconds: float, *, size: str, fps: float, warm_up_s: float) -> dict[str, Any]:
     """A show, with the stream in every second slice."""
     spawn = multiprocessing.get_context("spawn")
     source = SourceSpec(kind="file", path=str(rig.MUSIC), audible=False)
     with tempfile.TemporaryDirectory() as folder:
         setlist = frame_budget._with_idle_routes("metamorphosis", Path(folder))
-        with rig.show_of(str(setlist), size_px=rig.parsed_size(size), audio=source, headless=True) as show:
+        with rig.show_of(str(setlist), size_px=rig.parsed_size(size), audio=source, headless=True, fps=fps) as show:
             is_on, sent = spawn.Value("i", 0), spawn.Value("q", 0)
             last = spawn.Array("d", frame_budget.ADDRESSES, lock=False)
             arguments = (show.hands.port, frame_budget.ADDRESSES * STREAM_HZ, is_on, sent, last)
@@ -230,6 +230,7 @@ def shown(seconds: float, *, size: str, warm_up_s: float) -> dict[str, Any]:
                 "frame_ms p50, p99 without": _rounded(without, 50, 99),
                 "frame_ms p50, p99 with": _rounded(with_it, 50, 99),
                 "p99 ratio": round(float(np.percentile(with_it, 99) / np.percentile(without, 99)), 2),
+                "fps": show.fps,
                 "frames without, with": [len(without), len(with_it)],
             }
 
@@ -243,6 +244,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of the stream of 100 channels, and of the show")
     parser.add_argument("--warm-up", type=float, default=8.0, help="seconds of the show that are not counted")
     parser.add_argument("--size", default="1280x720")
+    parser.add_argument("--fps", type=float, default=30.0, help="of the show; named, so that its pace stays what it is")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     context = report.machine()
@@ -251,7 +253,7 @@ def main() -> None:
         f"{few} channels": streamed(few, options.seconds / 4),
         f"{many} channels": streamed(many, options.seconds),
         "burst": burst_upon(),
-        "show": shown(options.seconds, size=options.size, warm_up_s=options.warm_up),
+        "show": shown(options.seconds, size=options.size, fps=options.fps, warm_up_s=options.warm_up),
         "machine": context,
         "commit": report.commit(),
     }

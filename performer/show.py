@@ -75,6 +75,7 @@ class Show:
         self.light = LightMeter()
         self.is_hud_shown = False
         self.is_ending = False
+        self._is_frozen = False  # whether what was loaded is out of the garbage collector's way
         self.frame_intervals_s: list[float] | None = None  # a benchmark puts a list here to keep every interval
         self._paced_by_display = display.refresh_hz is not None
         self._pace = Pace(fps=wanted_fps(display, fps), clock=clock, refresh_hz=display.refresh_hz)
@@ -143,15 +144,14 @@ class Show:
     def run(self, *, seconds: float | None = None) -> None:
         """Play until somebody ends it, or for so many seconds."""
         until_s = None if seconds is None else self.clock.now_s() + seconds
-        gc.collect()
-        gc.freeze()  # what was loaded stays loaded: later collections need not walk it
-        try:
-            while not (self.is_ending or self.display.should_close):
-                if until_s is not None and self.clock.now_s() >= until_s:
-                    break
-                self.frame()
-        finally:
-            gc.unfreeze()
+        if not self._is_frozen:
+            gc.collect()  # with PyTorch in the process, 0.4 s
+            gc.freeze()  # what was loaded stays loaded: later collections need not walk it
+            self._is_frozen = True
+        while not (self.is_ending or self.display.should_close):
+            if until_s is not None and self.clock.now_s() >= until_s:
+                break
+            self.frame()
 
     def frame(self) -> Frame:
         """One frame, from sound to light."""
@@ -454,6 +454,8 @@ class Show:
             host.close()
         self.stage.close()
         self.display.close()
+        if self._is_frozen:
+            gc.unfreeze()
 
 
 BAND_NAMES = tuple(name for name, _, _ in BANDS)

@@ -44,7 +44,8 @@ class Anatomy:
     label_row: F32 | None = None  # [w_dim], the last row of ws where it is a label and no latent
     partner: "Anatomy | None" = None
     w_between: Callable[[F32, float], F32] | None = None  # ([..., z_dim], blend 0..1) -> [..., w_dim]
-    _memo: dict[tuple[int, Key], F32] = field(default_factory=dict, repr=False)
+    _memo: dict[tuple[int, Key], F32] = field(default_factory=dict, repr=False)  # offsets
+    _drawn: dict[tuple[int, Key], F32] = field(default_factory=dict, repr=False)  # and what they are mapped from
 
     _MEMO_SIZE = 512  # animals; at 512 dimensions a megabyte
 
@@ -72,10 +73,17 @@ class Anatomy:
 
         A counter-based generator (Philox; Salmon et al. 2011) makes animal one million as quickly as animal one.
         """
+        drawn = self._drawn.get((seed, key))
+        if drawn is not None:
+            return drawn
         stream, index = key
         word = (stream & 0xFFFF) << 48 | index & 0xFFFF_FFFF_FFFF
         bits = np.random.Philox(key=np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, word], np.uint64))
-        return np.random.Generator(bits).standard_normal(self.z_dim, np.float32)
+        if len(self._drawn) >= self._MEMO_SIZE:
+            self._drawn.clear()
+        drawn = np.random.Generator(bits).standard_normal(self.z_dim, np.float32)
+        self._drawn[seed, key] = drawn
+        return drawn
 
     def anchor(self, seed: int, key: Key) -> F32:
         """The offset [w_dim] of an animal from the mean."""

@@ -135,6 +135,7 @@ class ControlLoop:
         self._commands = Commands(
             job.table,
             prefix=job.prefix,
+            own_port=job.osc_port,
             setlist=job.setlist,
             dispatcher=self._dispatcher,
             leads=self._leads,

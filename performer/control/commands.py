@@ -4,6 +4,7 @@ Thread: the control process; a setlist is written on a thread of its own, since 
 """
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,8 +23,9 @@ from performer.refusal import Refused
 class Commands:
     """Serves commands.
 
-    dump(): everything that there is to know, the values as rows. to_save(): (id of the cue that plays, knobs that hands have
-    left elsewhere than it has them). announce(datagram, asker): tells who asked and everybody else.
+    own_port: where OSC arrives here; 0 for nowhere. dump(): everything that there is to know, the values as rows. to_save():
+    (id of the cue that plays, knobs that hands have left elsewhere than it has them). announce(datagram, asker): tells who
+    asked and everybody else.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Commands:
         table: ParamTable,
         *,
         prefix: str,
+        own_port: int,
         setlist: Path | None,
         dispatcher: Dispatcher,
         leads: Leads,
@@ -40,7 +43,7 @@ class Commands:
         to_save: Callable[[], tuple[str, Mapping[str, float]]],
         announce: Callable[[bytes, Addressee], None],
     ) -> None:
-        self._table, self._prefix, self._setlist = table, prefix, setlist
+        self._table, self._prefix, self._setlist, self._own_port = table, prefix, setlist, own_port
         self._dispatcher, self._leads, self._matrix, self._surfaces = dispatcher, leads, matrix, surfaces
         self._dump, self._to_save, self._announce = dump, to_save, announce
         self.learner, self._learns = Learner(), ""
@@ -54,13 +57,13 @@ class Commands:
             case "ping":
                 self._surfaces.answer(asker, self.told("pong"))
             case "subscribe":
-                target = _target(args, sender)
+                target = _target(args, sender, own_port=self._own_port)
                 if self._surfaces.subscribe(target, origin=sender.source, now_s=at_s):
                     self._surfaces.dump(target, self._dump())
             case "unsubscribe":
-                self._surfaces.unsubscribe(_target(args, sender))
+                self._surfaces.unsubscribe(_target(args, sender, own_port=self._own_port))
             case "sync":
-                self._surfaces.dump(_target(args, sender) if args else asker, self._dump())
+                self._surfaces.dump(_target(args, sender, own_port=self._own_port) if args else asker, self._dump())
             case "take":
                 self._leads.take(self._row(args), at_s=at_s, source=sender.source)
             case "release" if args:
@@ -170,7 +173,7 @@ class Commands:
             self._announce(self.told("saved", setlist.name), asker)
 
 
-def _target(args: tuple[object, ...], sender: Sender) -> Target:
+def _target(args: tuple[object, ...], sender: Sender, *, own_port: int) -> Target:
     """Who is meant by (host, port), (port) or nothing: the sender fills what is missing. Raises OscError."""
     host, port = sender.addressee if isinstance(sender.addressee, tuple) else (sender.host, 0)
     for arg in args:
@@ -181,7 +184,19 @@ def _target(args: tuple[object, ...], sender: Sender) -> Target:
     if not 0 < port < 65536:
         raise OscError(f"port {port}; expected 1 to 65535")
     try:
-        socket.inet_aton(host)  # names are not looked up: a lookup can stall for seconds
-    except OSError:
+        ipaddress.IPv4Address(host)  # names are not looked up: a lookup can stall for seconds
+    except ValueError:
         raise OscError(f"{host!r} is not an IPv4 address") from None
+    if port == own_port and _is_here(host):
+        raise OscError(f"{host} port {port} is performer itself; expected the port where the other program listens")
     return host, port
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is one of this machine: only such a one can be bound."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+        return True

@@ -38,7 +38,7 @@ class LinkPeer:
     def __init__(self) -> None:
         self._link: Any = None
         self._alone_s = -math.inf
-        self._waits_s = 0.0
+        self._waits_s: float | None = None  # until when it waits before it sets a tempo; None while it has not begun to
         try:
             # Made at the start and joined later: who joins at once has been seen to bring its own tempo along.
             self._link = importlib.import_module("link").Link(120.0)
@@ -56,6 +56,7 @@ class LinkPeer:
         """Join the session, or leave it."""
         if self._link is not None and self._link.enabled != wanted:
             self._link.enabled = wanted
+            self._waits_s = None
 
     def pulse(self, *, now_s: float) -> Pulse | None:
         """The session's beat; None while nobody else is in it."""
@@ -73,7 +74,9 @@ class LinkPeer:
 
         Seldom, and not just after joining: what is set in the moment in which others are found is set for them too.
         """
-        if self.peers or self._link is None or not self._link.enabled:
+        if self._link is None or not self._link.enabled:
+            return
+        if self._waits_s is None or self.peers:
             self._waits_s = now_s + WAIT_S
         elif now_s >= self._waits_s:
             self._waits_s = now_s + WAIT_S

@@ -382,3 +382,23 @@ def test_values_survive_the_table(hands):
     values = np.arange(len(TABLE), dtype=np.float32)
     hands.publish(state(values=values))
     assert (hands._state.read()["values"] == values).all()
+
+
+@pytest.mark.parametrize("word", ["subscribe", "sync"])
+@pytest.mark.parametrize("host", [(), ("127.0.0.1",), ("127.1.2.3",), ("0.0.0.0",)], ids=lambda host: "".join(host))
+def test_it_is_never_told_itself(hands, peer, word, host):
+    hands.publish(state())
+    peer.send(f"/perf/sys/{word}", *host, hands.port)
+    peer.send("/perf/sys/ping")
+    peer.heard(until=lambda got: "/perf/sys/pong" in got)
+    time.sleep(0.3)
+    assert (hands.drain(), hands.status().subscribers, hands.status().refused) == ([], 0, 1)
+    assert "is performer itself" in hands.status().refusal
+
+
+def test_a_host_is_an_address_and_nothing_more(hands, peer):
+    peer.send("/perf/sys/subscribe", "127.0.0.1 ../../etc/passwd", 9)
+    peer.send("/perf/sys/ping")
+    peer.heard(until=lambda got: "/perf/sys/pong" in got)
+    time.sleep(0.2)
+    assert (hands.status().subscribers, hands.status().refused) == (0, 1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from performer.control.addresses import Bind
 from performer.control.hands import Hands
-from performer.control.tempo import FRESH_S, WAIT_S, ToldTempo
+from performer.control.tempo import FRESH_S, WAIT_S, LinkPeer, ToldTempo
 from performer.params import ParamTable, base_params
 from tests.control.test_hands import Peer, free_port, state
 
@@ -260,3 +260,19 @@ def test_joining_never_brings_our_tempo_along(hands, linked):
             time.sleep(0.01)
         time.sleep(FOUNDED_S)  # alone again, it has a session anew
     assert linked.ask()[2] == pytest.approx(101.0, rel=1e-4)
+
+
+def test_who_joins_sets_no_tempo_before_it_had_time_to_find_others():
+    pytest.importorskip("link")
+    peer = LinkPeer()
+    peer.join(True)
+    try:
+        for now_s, expected in ((1000.0, 120.0), (1000.0 + 0.9 * WAIT_S, 120.0), (1000.0 + 1.1 * WAIT_S, 150.0)):
+            peer.wait_at(150.0, now_s=now_s)
+            assert peer._link.captureSessionState().tempo() == pytest.approx(expected)
+        peer.join(False)
+        peer.join(True)
+        peer.wait_at(90.0, now_s=2000.0)
+        assert peer._link.captureSessionState().tempo() == pytest.approx(150.0)
+    finally:
+        peer.join(False)
