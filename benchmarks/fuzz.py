@@ -45,6 +45,11 @@ ADDRESSES = (
     "/perf/sys/binds",
     "/perf/sys/unbind",
     "/perf/sys/take",
+    "/perf/sys/route/add",
+    "/perf/sys/route/set",
+    "/perf/sys/route/remove",
+    "/perf/sys/route/undo",
+    "/perf/sys/routes",
     "/perf/transport/bpm/norm",
     "/clock",
     "/live/song/get/beat",
@@ -65,7 +70,19 @@ def datagrams(rng: random.Random) -> Iterator[bytes]:
             packet = rng.choice(known)
         else:
             args = [
-                rng.choice((rng.uniform(-1e3, 1e3), "+", "?", "macro.1", "\u00e4" * 9, "../../x"))
+                rng.choice(
+                    (
+                        rng.uniform(-1e3, 1e3),
+                        "+",
+                        "?",
+                        "macro.1",
+                        "kick",
+                        "amount",
+                        "mix.bass.level",
+                        "\u00e4" * 9,
+                        "../../x",
+                    )
+                )
                 for _ in range(rng.randrange(4))
             ]
             packet = message(rng.choice(ADDRESSES), args)
@@ -81,7 +98,15 @@ def requests(rng: random.Random) -> Iterator[bytes]:
     """Without end: HTTP as it should be, and as it should not."""
     while True:
         path = rng.choice(
-            ("/", "/perf", "/perf/macro/1?VALUE", "/?HOST_INFO", "/%2e%2e/etc", "/" + "x" * rng.randrange(9000))
+            (
+                "/",
+                "/perf",
+                "/perf/macro/1?VALUE",
+                "/?HOST_INFO",
+                "/preview.jpg?after=x",
+                "/%2e%2e/etc",
+                "/" + "x" * rng.randrange(9000),
+            )
         )
         method = rng.choice(("GET", "GET", "GET", "POST", "HEAD", "OPTIONS", "BREW"))
         host = rng.choice(("127.0.0.1", "localhost", "evil.example", ""))

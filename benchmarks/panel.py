@@ -53,9 +53,9 @@ def controls(page: Any) -> Iterator[tuple[Any, str, Wanted | None]]:
     for row in page.query_selector_all(".param"):
         name = row.get_attribute("data-id")
         press = row.query_selector("button.wide")
-        if press is not None and press.inner_text() in ("on", "off"):
+        if press is not None and press.text_content() in ("on", "off"):
             for _ in range(2):
-                yield press, "e.click()", (name, 0.0 if press.inner_text() == "on" else 1.0)
+                yield press, "e.click()", (name, 0.0 if press.text_content() == "on" else 1.0)
         elif press is not None:
             yield press, "e.click()", (name, None)
     for fader in page.query_selector_all("input[type=range]"):

@@ -1,7 +1,7 @@
 // The panel: what is drawn from the tree of OSCQuery, and what fingers and keys do.
 
 import * as routes from "./routes.js";
-import { at, connect, flip, hold, log, make, move, on, say, send, set, values, watch, withToken } from "./show.js";
+import { at, connect, flip, hold, log, make, move, on, say, send, set, values, watch, watched, withToken } from "./show.js";
 
 let show = null, learning = "", current = "", standby = "", waiting = "";
 const knobs = new Map();
@@ -197,7 +197,9 @@ async function begin() {
     at("name").textContent = document.title = show.name;
     document.body.classList.toggle("readonly", !show.may_write);
     build(tree);
-    connect(show.prefix, routes.renew);
+    // Of what is heard, a thousand numbers a second, only what has a meter here; of everything else, all.
+    const others = Object.keys(tree.CONTENTS).filter(name => name !== "audio");
+    connect(show.prefix, () => [...others, ...watched().filter(path => path.startsWith("audio/"))], routes.renew);
     watchProgramme();
   } catch (error) { console.warn(error); setTimeout(begin, 1000); }
 }

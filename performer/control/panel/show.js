@@ -2,6 +2,7 @@
 
 import { packed, unpacked } from "./osc.js";
 
+const DRAW_MS = 60;  // between two drawings of what the show says
 const HOLD_MS = 600;  // so long after a finger moved something, what the show says of it is not drawn
 const token = new URLSearchParams(location.search).get("token") || "";
 
@@ -14,7 +15,7 @@ export function make(kind, props = {}, ...children) {
 }
 
 export const values = new Map();  // by path, the address without its prefix
-const watchers = new Map(), texts = new Map(), held = new Map(), waiting = new Map();
+const watchers = new Map(), texts = new Map(), held = new Map(), waiting = new Map(), told = new Map();
 let prefix = "/perf", socket = null, retryMs = 500, isFlushing = false;
 
 /** Call `draw(value)` now and whenever the number at `path` changes. */
@@ -57,24 +58,34 @@ function received([address, args]) {
   const path = address.slice(prefix.length + 1);
   if (texts.has(path)) return texts.get(path)(...args);
   if (typeof args[0] !== "number" || performance.now() - (held.get(path) ?? -1e9) < HOLD_MS) return;
-  set(path, args[0]);
+  if (!told.size) setTimeout(() => requestAnimationFrame(drawTold), DRAW_MS);
+  told.set(path, args[0]);
+}
+/** All that was told since the last time, at once: each drawing costs the phone a picture of the whole page. */
+function drawTold() {
+  const all = [...told];
+  told.clear();
+  for (const [path, value] of all) set(path, value);
 }
 
-/** Connect, and again whenever the connection is lost. `opened` is called each time. */
-export function connect(toPrefix, opened) {
+/** The paths that somebody watches. */
+export const watched = () => [...watchers.keys()];
+
+/** Connect, and again whenever the connection is lost; listen to `paths()` each time, and then call `opened`. */
+export function connect(toPrefix, paths, opened) {
   prefix = toPrefix;
   socket = new WebSocket((location.protocol === "https:" ? "wss://" : "ws://") + location.host + "/" + withToken);
   socket.binaryType = "arraybuffer";
   socket.onopen = () => {
     retryMs = 500;
     document.body.classList.add("connected");
-    socket.send(JSON.stringify({ COMMAND: "LISTEN", DATA: prefix }));
+    for (const path of paths()) socket.send(JSON.stringify({ COMMAND: "LISTEN", DATA: prefix + "/" + path }));
     opened();
   };
   socket.onmessage = event => received(unpacked(event.data));
   socket.onclose = () => {
     document.body.classList.remove("connected");
-    setTimeout(() => connect(toPrefix, opened), retryMs);
+    setTimeout(() => connect(toPrefix, paths, opened), retryMs);
     retryMs = Math.min(2 * retryMs, 5000);
   };
 }
