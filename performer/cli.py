@@ -161,6 +161,91 @@ class Check:
 
 
 @dataclass(kw_only=True)
+class New:
+    """Write a setlist to begin with, explained in itself."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The file to write, such as berlin.toml."""
+    species: str = "larva"
+    """A species (.safetensors), or the name of a bundled one."""
+
+    def run(self) -> None:
+        from performer import setlist as setlists
+        from performer.running_order import write_new
+
+        path = write_new(self.file, species=self.species)
+        try:
+            setlists.load(path, check_devices=False)
+        except Refused:
+            path.unlink()
+            raise
+        _announce(f"{path}: written; edit it, then: performer play {path}")
+
+
+@dataclass(kw_only=True)
+class Order:
+    """Print a setlist as a running order."""
+
+    setlist: Annotated[str, tyro.conf.Positional] = "metamorphosis"
+    """A setlist (.toml), or the name of a bundled one."""
+
+    def run(self) -> None:
+        from performer import setlist as setlists
+        from performer.running_order import print_order
+
+        path = setlists.locate(self.setlist)
+        print_order(setlists.load(path, check_devices=False), console=_console)
+
+
+@dataclass(kw_only=True)
+class SetlistVerb:
+    """Begin a setlist, or print one."""
+
+    verb: Annotated[
+        Annotated[New, tyro.conf.subcommand("new", prefix_name=False)]
+        | Annotated[Order, tyro.conf.subcommand("show", prefix_name=False)],
+        tyro.conf.arg(name=""),
+    ]
+
+    def run(self) -> None:
+        self.verb.run()
+
+
+@dataclass(kw_only=True)
+class Rehearse:
+    """Play a setlist without anybody there, faster than real time: when each cue comes, and pictures of all."""
+
+    setlist: Annotated[str, tyro.conf.Positional] = "metamorphosis"
+    """A setlist (.toml), or the name of a bundled one."""
+    file: Path | None = None
+    """The sound of the concert; by default the setlist's own file, or silence."""
+    hold: float = 8.0
+    """Seconds after its fade at which GO is pressed in a cue that waits for a hand."""
+    seconds: float = 600.0
+    """The longest that is rehearsed."""
+    fps: float = 30.0
+    """Frames a second."""
+    sheet: Path | None = None
+    """The picture to write; by default the setlist's name in this folder. - for none: times alone."""
+
+    def run(self) -> None:
+        from performer.rehearsal import RehearsalOptions, rehearse
+
+        _within("--hold", self.hold, 0.1, 3600, "seconds")
+        _within("--seconds", self.seconds, 1, 36000, "seconds")
+        _within("--fps", self.fps, 1, 240, "frames a second")
+        options = RehearsalOptions(
+            setlist=self.setlist,
+            file=self.file,
+            hold_s=self.hold,
+            most_s=self.seconds,
+            fps=self.fps,
+            sheet=self.sheet,
+        )
+        rehearse(options, console=_console, announce=_announce)
+
+
+@dataclass(kw_only=True)
 class Import:
     """Make a species of somebody's checkpoint (StyleGAN2 and 3, and relatives). Nothing in the file is run."""
 
@@ -416,6 +501,60 @@ class Measure:
 
 
 @dataclass(kw_only=True)
+class Bridge:
+    """Find where two species look most alike, so that a morph can cross from one to the other there.
+
+    Writes a bridge and a contact sheet of its pairs. Ctrl-C keeps what was done; the same command goes on.
+    """
+
+    first: Annotated[str, tyro.conf.Positional]
+    """A species (.safetensors), or a bundled one's name."""
+    second: Annotated[str, tyro.conf.Positional]
+    """Another, of whatever family and size."""
+    out: Path | None = None
+    """The bridge to write (.bridge.safetensors); by default both names with -- between, in this folder."""
+    pairs: int = 12
+    """How many pairs of look-alikes."""
+    samples: int = 2000
+    """How many pictures of each species to look at: more take longer and find more."""
+    truncation: tuple[float, float] = (0.8, 1.0)
+    """The lowest and the highest truncation that they are drawn with."""
+    descriptor: str = "figure"
+    """What alike means: figure (shape, colours and lines), lite0 (to a trained eye; needs the extra train), or both."""
+    steps: int = 80
+    """Steps of refinement, which brings the pairs nearer still; 0 for none."""
+    seed: int = 0
+    """Another seed looks at other animals."""
+    torch_device: Annotated[str, tyro.conf.arg(name="device")] = ""
+    """cpu or cuda; by default a graphics card where there is one."""
+
+    def run(self) -> None:
+        from performer.bridging.making import LEAST_SAMPLES, MOST_SAMPLES, BridgeOptions, make
+
+        _within("--pairs", self.pairs, 1, MOST_SAMPLES, "pairs")
+        _within("--samples", self.samples, LEAST_SAMPLES, MOST_SAMPLES, "pictures of each")
+        _within("--steps", self.steps, 0, 10_000, "steps")
+        _within("--seed", self.seed, 0, 2**63, "")
+        options = BridgeOptions(
+            first=self.first,
+            second=self.second,
+            out=self.out,
+            pairs=self.pairs,
+            samples=self.samples,
+            truncation=self.truncation,
+            descriptor=self.descriptor,
+            steps=self.steps,
+            seed=self.seed,
+            device=self.torch_device,
+        )
+        try:
+            make(options, announce=_announce)
+        except KeyboardInterrupt:
+            _announce("interrupted; the same command goes on from here")
+            sys.exit(INTERRUPTED)
+
+
+@dataclass(kw_only=True)
 class Listen:
     """Show what is heard on a device, live, to set levels by; or listen to a track beforehand.
 
@@ -544,7 +683,10 @@ def main() -> None:
             "dataset": Dataset,
             "measure": Measure,
             "train": Train,
+            "bridge": Bridge,
+            "setlist": SetlistVerb,
             "check": Check,
+            "rehearse": Rehearse,
             "listen": Listen,
             "doctor": Doctor,
         },

@@ -158,7 +158,7 @@ def route_of(file: RouteFile, known: Mapping[str, Span], *, name: str = "") -> R
     """A route, resolved. name: where the file has none. An unknown source is taken for one that reads 0 to 1."""
     span = known.get(file.source, Span())
     in_low, in_high = (span.low, span.high) if file.range_in is None else file.range_in
-    hold_beats = _beats(file.hold)
+    hold_beats = beats_of(file.hold)
     waits_for = known.get(file.hold, Span())
     return Route(
         name=file.name or name,
@@ -183,9 +183,9 @@ def route_of(file: RouteFile, known: Mapping[str, Span], *, name: str = "") -> R
     )
 
 
-def _beats(hold: str) -> float:
-    """The beats that a hold counts: 1 for `beat`, 8 for `2 bars`; 0 where it is no length."""
-    number, _, unit = hold.rpartition(" ")
+def beats_of(text: str) -> float:
+    """The beats of a length in words: 1 for `beat`, 8 for `2 bars`; 0 where it is none."""
+    number, _, unit = text.rpartition(" ")
     try:
         beats = float(number or 1.0) * BEATS[unit]
     except (ValueError, KeyError):

@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -23,7 +23,8 @@ from performer.audio.source import BandSpec, SourceError, SourceKind, SourceSpec
 from performer.choreography.lfo import lfo_params
 from performer.choreography.modulation import MADE
 from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
-from performer.choreography.plan import Cue, Length, Plan
+from performer.choreography.plan import Plan
+from performer.choreography.score import ENDS, Cue, Length
 from performer.control.ableton import LiveKnob, LiveSpec
 from performer.control.addresses import NORM, Bind
 from performer.flow import frozen_array
@@ -40,8 +41,8 @@ DEMO = "metamorphosis"  # the setlist of `performer play` without a name
 DEFAULT_SHADERS = ["feedback", "grade"]
 
 
-Next = Literal["hold", "follow", "loop"]
-_CHOICES = {"next": get_args(Next), "source": get_args(SourceKind)}
+_CHOICES = {"source": get_args(SourceKind)}
+_NEXT = ("hold", *ENDS, "goto <id>", "random", "random <tag>")
 
 
 class SetlistError(Refused):
@@ -57,9 +58,15 @@ class _CueFile(msgspec.Struct, forbid_unknown_fields=True):
     name: str = ""
     notes: str = ""
     seed: int | None = None
+    tags: list[str] = []
+    armed: bool = True
+    quantize: float | str | None = None
+    pre_wait: float | str = 0.0
     fade: float | str = 4.0
+    curve: str = "smooth"
     duration: float | str | None = None
-    next: Next = "hold"
+    post_wait: float | str = 0.0
+    next: str = "hold"
     params: dict[str, Any] = {}
     route: list[RouteFile] = []
 
@@ -274,20 +281,26 @@ def load(
         seen[cue.id] = index
         values, named = defaults.copy(), np.zeros(len(table), bool)
         _assign(values, named, table, cue.params, f"{where}.params", note)
-        duration = None if cue.duration is None else _length(cue.duration, f"{where}.duration", note)
-        if cue.next != "hold" and duration is None:
-            note(f"{where}.next", f'{cue.next!r} needs an end; expected a duration beside it, such as "32 beats"')
+        _check_next(cue, file.cue, where, note)
+        if cue.curve not in routing.CURVES:
+            note(f"{where}.curve", f"{cue.curve!r}; expected one of: {', '.join(routing.CURVES)}")
         cues.append(
             Cue(
                 id=cue.id,
                 name=cue.name,
                 notes=cue.notes,
+                tags=tuple(cue.tags),
+                armed=cue.armed,
+                quantize=_quantize(cue.quantize, f"{where}.quantize", note),
+                pre_wait=_length(cue.pre_wait, f"{where}.pre_wait", note),
+                post_wait=_length(cue.post_wait, f"{where}.post_wait", note),
+                curve=cue.curve,
                 seed=file.seed if cue.seed is None else cue.seed,
                 values=frozen_array(values),
                 named=frozen_array(named),
                 routes=tuple(routing.route_of(route, known) for route in (*file.route, *cue.route)),
                 fade=_length(cue.fade, f"{where}.fade", note),
-                duration=duration,
+                duration=None if cue.duration is None else _length(cue.duration, f"{where}.duration", note),
                 next=cue.next,
             )
         )
@@ -562,6 +575,34 @@ def _length(value: float | str, where: str, note: Any) -> Length:
     if not 0 <= length.amount < float("inf"):
         note(where, f"{value!r}; expected a length of zero or more")
     return length
+
+
+def _check_next(cue: _CueFile, cues: list[_CueFile], where: str, note: Any) -> None:
+    """Whether what comes by itself is to be found, and has a time to come."""
+    how, _, which = cue.next.partition(" ")
+    if how not in ("hold", *ENDS, "goto", "random") or (which and how not in ("goto", "random")):
+        note(f"{where}.next", f"{cue.next!r}; expected one of: {', '.join(_NEXT)}")
+    elif how == "goto" and which not in (ids := [each.id for each in cues]):
+        note(f"{where}.next", f"{cue.next!r}: no cue has the id {which!r}{nearest(which, ids)}")
+    elif which and how == "random" and which not in (tags := [tag for each in cues for tag in each.tags]):
+        note(f"{where}.next", f"{cue.next!r}: no cue has the tag {which!r}{nearest(which, tags)}")
+    elif how == "continue" and cue.post_wait in (0, 0.0):
+        note(f"{where}.next", 'continue needs a time; expected a post_wait beside it, such as "8 bars"')
+    elif how not in ("hold", "continue") and cue.duration is None:
+        note(f"{where}.next", f'{cue.next!r} needs an end; expected a duration beside it, such as "32 beats"')
+
+
+def _quantize(value: float | str | None, where: str, note: Any) -> float | None:
+    """The beats on whose multiples a cue begins; None as the knob says."""
+    if value is None:
+        return None
+    if value == "none":
+        return 0.0
+    beats = routing.beats_of(value) if isinstance(value, str) else float(value)
+    if not 0.0 <= beats <= 64.0 or (isinstance(value, str) and not beats):
+        note(where, f'{value!r}; expected none, beat, bar, a length such as "4 bars", or beats (a number up to 64)')
+        return None
+    return beats
 
 
 def _named_routes(file: _SetlistFile) -> list[tuple[str, str, RouteFile]]:

@@ -35,7 +35,6 @@ UNKNOWN_REFRESH_FPS = 60.0
 REPORT_S = 0.2  # how often figures are renewed and rooms asked how they are: nobody reads faster
 CLIP_SHOWN_S = 2.0
 DRIVEN_SHOWN_S = 1.0
-LEAST_BPM = 0.05  # a smaller change of tempo is told to nobody
 
 
 class Show:
@@ -302,13 +301,8 @@ class Show:
             ],
         )
         self._led = []
-        bpm = now.lead_bpm if now.follows else now.bpm
-        if (
-            now.asked_bpm == before.asked_bpm
-            and abs(bpm - asked_bpm) > LEAST_BPM
-            and (now.follows or bpm != before.bpm)
-        ):
-            # What counts in beats, and every surface, reads the tempo from the parameter.
+        bpm = now.told_since(before, asked_bpm=asked_bpm)
+        if bpm is not None:
             self._led.append(ControlEvent(param="transport.bpm", value=bpm, at_s=photon_s, source="tempo"))
             self._transport = replace(now, asked_bpm=self.table.params[self._bpm_row].admit(bpm))
         self.ears.tune(self._knobs.tuning(values, self._controls.presses, tapped_bpm=now.taps.bpm))
@@ -354,7 +348,8 @@ class Show:
 
     def _state(self, tick: Tick) -> ShowState:
         """What control surfaces are told."""
-        standby, waiting = self.plan.standby(self._memory), self._memory.waiting
+        place = self._memory.place
+        standby, waiting = self.plan.score.standby(place), place.waiting
         return ShowState(
             values=self._params.knobs,
             meters=self._params.meters,
@@ -375,7 +370,7 @@ class Show:
 
     def _next_text(self, names: Sequence[str], standby: int | None) -> str:
         """The cue that GO starts, or the one that waits and how long."""
-        waiting = self._memory.waiting
+        waiting = self._memory.place.waiting
         if waiting is not None:
             beats = max(waiting.beat - self._transport.line.at(self.clock.now_s()), 0.0)
             return f"{names[waiting.index]}  in {beats:.0f} beats"
@@ -387,7 +382,7 @@ class Show:
         for word in ("blackout", "freeze"):
             if values[self.table.row(f"out.{word}")] > 0:
                 return word
-        return "panic" if self._memory.is_panicked else "playing"
+        return "panic" if self._memory.place.is_panicked else "playing"
 
     def _hud_state(self) -> HudState:
         """The figures of the overlay."""
@@ -396,7 +391,7 @@ class Show:
             return self._hud
         self._hud_due_s = now_s + REPORT_S
         features, ears, hands = self.ears.latest(), self.ears.status(), self.hands.status()
-        cues, cue, seen, standby = self.plan.cues, self.cue, self._seen, self.plan.standby(self._memory)
+        cues, cue, seen, standby = self.plan.cues, self.cue, self._seen, self.plan.score.standby(self._memory.place)
         names = [f"{each.id}  {each.name}".strip() for each in cues]
         self._hud = HudState(
             fps_displayed=self.meter.fps,

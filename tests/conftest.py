@@ -4,11 +4,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from performer import resources
 from performer.generators import checkpoint as species
 from performer.generators.checkpoint import Checkpoint, Provenance, Sizes
 from tests.rig import figures
+
+# How long an example takes says something of the machine and of what runs beside it: benchmarks measure that.
+settings.register_profile("performer", deadline=None)
+settings.load_profile("performer")
 
 EMBRYO = resources.CHECKPOINTS / "embryo.safetensors"
 

@@ -7,7 +7,7 @@ import pytest
 
 from performer import resources
 from performer import setlist as setlists
-from performer.choreography.plan import Length
+from performer.choreography.score import Length
 from performer.control.ableton import LiveKnob, LiveSpec
 from performer.control.addresses import NORM, Bind
 from performer.generators import checkpoint as species
@@ -94,6 +94,23 @@ def test_a_good_setlist_is_resolved(tmp_path):
     assert show.plan().anatomy.num_ws == 12
 
 
+def test_how_cues_begin_and_end_is_resolved(tmp_path):
+    more = 'tags = ["calm", "dark"]\narmed = false\nquantize = "2 bars"\npre_wait = "4 beats"\npost_wait = 1.5\ncurve = "exp"\n'
+    show = load(tmp_path, GOOD.replace('next = "follow"', more + 'next = "random calm"'))
+    cue = show.cues[0]
+    assert (cue.tags, cue.armed, cue.quantize, cue.curve, cue.next) == (
+        ("calm", "dark"),
+        False,
+        8.0,
+        "exp",
+        "random calm",
+    )
+    assert (cue.pre_wait, cue.post_wait) == (Length(4.0, in_beats=True), Length(1.5))
+    assert (show.cues[1].quantize, show.cues[1].armed) == (None, True)
+    show = load(tmp_path, GOOD.replace('next = "follow"', 'quantize = "none"\nnext = "goto 020"'))
+    assert (show.cues[0].quantize, show.cues[0].next) == (0.0, "goto 020")
+
+
 def test_a_route_takes_its_sources_own_range(tmp_path):
     show = load(tmp_path, GOOD.replace('from = "drums.bass.hit"', 'from = "drums.loudness"'))
     (route,) = show.cues[0].routes
@@ -129,7 +146,16 @@ def test_bundled_music_has_its_licence():
         (('"2 bars"', '"2 bats"'), r"""fade: '2 bats'; expected seconds (a number) or beats"""),
         (("duration = 12", "duration = -1"), r"duration: -1"),
         (("duration = 12\n", ""), r"next: 'follow' needs an end"),
-        (('next = "follow"', 'next = "jump"'), r"cue[0].next: 'jump'; expected one of: hold, follow, loop"),
+        (('next = "follow"', 'next = "jump"'), r"cue[0] (id '010').next: 'jump'; expected one of: hold, follow, continue, loop, goto <id>, random, random <tag>"),
+        (('next = "follow"', 'next = "goto 021"'), r"next: 'goto 021': no cue has the id '021' (did you mean '020'?)"),
+        (('next = "follow"', 'next = "random calm"'), r"next: 'random calm': no cue has the tag 'calm'"),
+        (('next = "follow"', 'next = "hold 2"'), r"next: 'hold 2'; expected one of: hold,"),
+        (('next = "follow"', 'next = "continue"'), r"next: continue needs a time; expected a post_wait"),
+        (('next = "follow"', 'curve = "wobbly"'), r"curve: 'wobbly'; expected one of: linear, smooth"),
+        (('next = "follow"', 'quantize = "often"'), r"quantize: 'often'; expected none, beat, bar"),
+        (('next = "follow"', "quantize = 65"), r"quantize: 65.0; expected none, beat, bar"),
+        (('next = "follow"', 'pre_wait = "soon"'), r"pre_wait: 'soon'; expected seconds"),
+        (('next = "follow"', 'post_wait = -1'), r"post_wait: -1"),
         (('from = "drums.bass.hit"', 'from = "drum.bass.hit"'), r"route[0].from: 'drum.bass.hit' is no source (did you mean 'drums.bass.hit'?)"),
         (('to = "latent.coarse"', 'to = "latent.course"'), r"route[0].to: 'latent.course' is no parameter (did you mean 'latent.coarse'?)"),
         (('to = "latent.coarse"', 'to = "cue.go"'), 'route[0].mode: \'cue.go\' is a command; expected mode = "trigger"'),

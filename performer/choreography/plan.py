@@ -31,6 +31,7 @@ from performer.choreography.motion import (
     push,
     ws_from_offsets,
 )
+from performer.choreography.score import Cue, Moment, Place, Score
 from performer.choreography.transport import BAR_BEATS
 from performer.clock import Line
 from performer.flow import (
@@ -55,37 +56,6 @@ HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer
 
 
 @dataclass(frozen=True, slots=True)
-class Length:
-    """A stretch of time, in seconds or in beats."""
-
-    amount: float
-    in_beats: bool = False
-
-    def elapsed(self, *, since_s: float, since_beat: float, tick: Tick) -> float:
-        """How much of it has passed, 0 .. 1 and beyond; a length of nothing is over at once."""
-        if self.amount <= 0:
-            return 1.0
-        passed = tick.beat - since_beat if self.in_beats else tick.photon_s - since_s
-        return passed / self.amount
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cue:
-    """One scene of the show, resolved: nothing is looked up while it plays."""
-
-    id: str
-    name: str = ""
-    notes: str = ""  # for people
-    seed: int = 1
-    values: F32  # [P], the complete state
-    named: np.ndarray  # [P] bool, which parameters this cue names itself
-    routes: tuple[Route, ...] = ()
-    fade: Length = Length(4.0)
-    duration: Length | None = None
-    next: str = "hold"  # hold, follow (the next cue after the duration) or loop (the first cue after the duration)
-
-
-@dataclass(frozen=True, slots=True)
 class CueState:
     """A cue in play."""
 
@@ -97,17 +67,10 @@ class CueState:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A cue that was asked for and waits for its beat."""
-
-    index: int
-    beat: float
-
-
-@dataclass(frozen=True, slots=True)
 class Memory:
     """All that choreography remembers from frame to frame."""
 
+    place: Place
     current: CueState
     routes: tuple[tuple[Route, ...], ...]  # of each cue: the setlist's, as hands have changed them
     previous: CueState | None = None  # while a fade is under way
@@ -116,9 +79,6 @@ class Memory:
     )  # (voice, kind): (at, strength)
     pending: tuple[ControlEvent, ...] = ()  # what trigger routes pressed in the frame before
     latent: LatentFrame | None = None
-    is_panicked: bool = False
-    waiting: Waiting | None = None
-    loaded: int | None = None  # the cue that starts next, where a hand has chosen another than the one that follows
 
 
 class Plan:
@@ -135,7 +95,8 @@ class Plan:
         hit_kinds: Mapping[str, int],
     ) -> None:
         self.table = table
-        self.cues = tuple(cues)
+        self.score = Score(cues)
+        self.cues = self.score.cues
         self.anatomy = anatomy
         self._lows = table.lows()
         self._highs = table.highs()
@@ -171,14 +132,8 @@ class Plan:
 
     def enter(self, index: int, *, at_s: float, beat: float) -> Memory:
         """The memory of a show that begins with cue `index` at show time `at_s`."""
-        return Memory(current=self._begun(index, at_s=at_s, beat=beat), routes=tuple(cue.routes for cue in self.cues))
-
-    def standby(self, memory: Memory) -> int | None:
-        """Index of the cue that GO starts; None where the last one plays."""
-        following = memory.current.index + 1
-        if memory.loaded is not None:
-            return memory.loaded
-        return following if following < len(self.cues) else None
+        place = Place(index, Moment(at_s, beat))
+        return Memory(place=place, current=self._begun(place), routes=tuple(cue.routes for cue in self.cues))
 
     def step(
         self,
@@ -195,15 +150,15 @@ class Plan:
             memory = self._edited(memory, edit)
         memory = self._struck(memory, events)
         memory = self._cued(memory, (*memory.pending, *controls.presses), controls, tick)
-        fade = self.cues[memory.current.index].fade
+        cue = self.cues[memory.current.index]
         mix = 1.0
         if memory.previous is not None:
-            done = fade.elapsed(since_s=memory.current.started_s, since_beat=memory.current.started_beat, tick=tick)
-            mix = CURVES["smooth"](min(max(done, 0.0), 1.0))
+            done = cue.fade.elapsed(since_s=memory.current.started_s, since_beat=memory.current.started_beat, tick=tick)
+            mix = CURVES[cue.curve](min(max(done, 0.0), 1.0))
             if mix >= 1.0:
                 memory = replace(memory, previous=None)
 
-        routed = not memory.is_panicked
+        routed = not memory.place.is_panicked
         meters = np.zeros((len(self.route_names), 2), np.float32)
         current, knobs, values, drawn, pressed = self._played(
             memory.current, memory, features, events, controls, tick, meters if routed else None
@@ -222,7 +177,7 @@ class Plan:
                     before[row] = values[row] = mixed[row]
             latent = _between(from_drawn(before), drawn(values), mix)
             values = mixed
-        if memory.is_panicked and memory.latent is not None:
+        if memory.place.is_panicked and memory.latent is not None:
             latent = memory.latent
         memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent)
         return memory, Params(frozen_array(values), frozen_array(knobs), frozen_array(meters)), latent
@@ -233,91 +188,23 @@ class Plan:
 
     # Cues
 
-    def _begun(self, index: int, *, at_s: float, beat: float) -> CueState:
+    def _begun(self, place: Place) -> CueState:
         return CueState(
-            index=index,
-            started_s=at_s,
-            started_beat=beat,
+            index=place.index,
+            started_s=place.began.at_s,
+            started_beat=place.began.beat,
             lines=(None,) * (len(MOTIONS) + 1 + len(LFO_NAMES)),
         )
 
     def _cued(self, memory: Memory, presses: Sequence[ControlEvent], controls: Controls, tick: Tick) -> Memory:
-        """Follow the hands and the cue's own end to another cue."""
-        for press in presses:
-            memory = self._pressed(memory, press, controls, tick)
-        if memory.waiting is not None:
-            memory = self._waited(memory, memory.waiting, controls, tick)
-        state = memory.current
-        cue = self.cues[state.index]
-        if cue.duration is not None and cue.next != "hold" and not memory.is_panicked:
-            done = cue.duration.elapsed(since_s=state.started_s, since_beat=state.started_beat, tick=tick)
-            if done >= 1.0:
-                if cue.next == "loop":
-                    memory = self._going(memory, 0, tick)
-                elif state.index + 1 < len(self.cues):
-                    memory = self._going(memory, state.index + 1, tick)
-        return memory
-
-    def _pressed(self, memory: Memory, press: ControlEvent, controls: Controls, tick: Tick) -> Memory:
-        """What a press does to the cues."""
-        index, last = memory.current.index, len(self.cues) - 1
-        match press.param:
-            case "cue.go":
-                standby = self.standby(memory)
-                if standby is not None:
-                    return self._asked(memory, standby, controls, tick)
-                # The last cue stays when the hand asks for more; from a panic, and where it is the only one, it begins.
-                return self._asked(memory, last, controls, tick) if memory.is_panicked or last == 0 else memory
-            case "cue.prev" if memory.waiting is not None:  # what waits is taken back
-                return replace(memory, waiting=None)
-            case "cue.prev" if index > 0 or memory.is_panicked or last == 0:
-                return self._asked(memory, max(index - 1, 0), controls, tick)
-            case "cue.next":
-                standby = self.standby(memory)
-                return memory if standby is None else replace(memory, loaded=min(standby + 1, last))
-            case "cue.goto" | "cue.load":
-                wanted = next((i for i, cue in enumerate(self.cues) if press.text in (cue.id, cue.name)), None)
-                if wanted is None:
-                    return memory
-                if press.param == "cue.load":
-                    return replace(memory, loaded=wanted)
-                return self._asked(memory, wanted, controls, tick)
-            case "cue.panic":
-                return replace(memory, is_panicked=True, waiting=None)
-        return memory
-
-    def _asked(self, memory: Memory, index: int, controls: Controls, tick: Tick) -> Memory:
-        """A hand asks for a cue: it begins now, or waits for the next of the beats that cues wait for."""
-        beats, _ = self._grid(memory, controls, tick)
-        if beats <= 0.0:
-            return self._called(memory, index, tick)
-        return replace(memory, waiting=Waiting(index, math.inf))
-
-    def _waited(self, memory: Memory, waiting: Waiting, controls: Controls, tick: Tick) -> Memory:
-        """Begin the cue that waits, in the frame whose light is nearest to its beat."""
-        beats, half_frame = self._grid(memory, controls, tick)
-        line = waiting.beat
-        if beats <= 0.0:
-            line = tick.beat
-        else:  # a clock that leaps backwards, and a grid that moves, do not let it wait for longer than one length
-            ahead = tick.downbeat + beats * math.ceil((tick.beat - tick.downbeat - half_frame) / beats)
-            line = min(line, ahead)
-        if line - tick.beat > half_frame:
-            return replace(memory, waiting=Waiting(waiting.index, line))
-        return self._called(memory, waiting.index, tick)
-
-    def _called(self, memory: Memory, index: int, tick: Tick) -> Memory:
-        """Begin a cue that a hand has asked for."""
-        return replace(self._going(memory, index, tick), waiting=None, loaded=None)
-
-    def _grid(self, memory: Memory, controls: Controls, tick: Tick) -> tuple[float, float]:
-        """(the beats of which cues wait for a multiple, half a frame in beats)."""
+        """Follow the score to another cue."""
         values = self._based(self.cues[memory.current.index], memory.current, controls)
-        return float(values[self._quantize]), 0.5 * tick.dt_s * float(values[self._bpm]) / 60.0
-
-    def _going(self, memory: Memory, index: int, tick: Tick) -> Memory:
-        begun = self._begun(index, at_s=tick.photon_s, beat=tick.beat)
-        return replace(memory, current=begun, previous=memory.current, is_panicked=False)
+        place = self.score.step(
+            memory.place, presses, tick, quantize=float(values[self._quantize]), bpm=float(values[self._bpm])
+        )
+        if place.count == memory.place.count:
+            return memory if place is memory.place else replace(memory, place=place)
+        return replace(memory, place=place, current=self._begun(place), previous=memory.current)
 
     # Routes
 

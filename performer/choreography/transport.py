@@ -24,6 +24,7 @@ EAR = "ear"
 NUDGE_BEATS = 1.0 / 32.0
 BAR_BEATS = 4
 BAR_WINDOW_BEATS = 0.25  # a new leader takes over so shortly after the beginning of a bar
+LEAST_BPM = 0.05  # a smaller change of tempo is told to nobody
 BAR_PATIENCE_BEATS = 8.0  # another first beat of the bar is believed after so many
 
 
@@ -82,6 +83,15 @@ class Transport:
             return replace(after, leader="")
         offered = [*pulses, *self._by_ear(heard if follow else None)]
         return after._led(offered, at_s=at_s) if offered else replace(after, leader="")
+
+    def told_since(self, before: "Transport", *, asked_bpm: float) -> float | None:
+        """The tempo that taps or a leader have made since `before`, to be set as the parameter; None for none.
+
+        What counts in beats, and every surface, reads the tempo from there.
+        """
+        bpm = self.lead_bpm if self.follows else self.bpm
+        is_new = self.asked_bpm == before.asked_bpm and abs(bpm - asked_bpm) > LEAST_BPM
+        return bpm if is_new and (self.follows or bpm != before.bpm) else None
 
     def _by_ear(self, heard: AudioFeatures | None) -> tuple[Pulse, ...]:
         """The ear's pulse, where it is sure."""

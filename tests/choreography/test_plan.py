@@ -21,7 +21,8 @@ from performer.choreography.motion import (
     spline,
     ws_from_offsets,
 )
-from performer.choreography.plan import Cue, Length, Memory, Plan
+from performer.choreography.plan import Memory, Plan
+from performer.choreography.score import Cue, Length
 from performer.flow import (
     STRAIGHT,
     AudioEvent,
@@ -724,21 +725,23 @@ def test_what_waits_is_shown_replaced_taken_back_and_dropped_by_panic():
     plan = plan_of({}, {}, {})
     fresh = plan.enter(0, at_s=0.0, beat=0.0)
     waits = asked(plan, at_beat(1.0), fresh, "cue.go")
-    assert (waits.current.index, waits.waiting and (waits.waiting.index, waits.waiting.beat)) == (0, (1, 4.0))
+    assert waits.current.index == 0 and waits.place.waiting is not None
+    assert (waits.place.waiting.index, waits.place.waiting.beat) == (1, 4.0)
     other = asked(plan, at_beat(1.5), waits, "cue.goto", text="3")
-    assert other.waiting is not None and other.waiting.index == 2
+    assert other.place.waiting is not None and other.place.waiting.index == 2
     assert asked(plan, at_beat(4.0), other).current.index == 2
-    assert asked(plan, at_beat(1.5), waits, "cue.prev").waiting is None
-    assert asked(plan, at_beat(1.5), waits, "cue.panic").waiting is None
-    assert asked(plan, at_beat(2.0), waits, "cue.go").waiting == waits.waiting  # a second press changes nothing
+    assert asked(plan, at_beat(1.5), waits, "cue.prev").place.waiting is None
+    assert asked(plan, at_beat(1.5), waits, "cue.panic").place.waiting is None
+    again = asked(plan, at_beat(2.0), waits, "cue.go")  # a second press changes nothing
+    assert again.place.waiting == waits.place.waiting
 
 
 def test_a_cue_never_waits_longer_than_one_length_of_the_grid():
     plan = plan_of({}, {})
     waits = asked(plan, at_beat(101.0), plan.enter(0, at_s=0.0, beat=0.0), "cue.go", beats=16.0)
-    assert waits.waiting is not None and waits.waiting.beat == 112.0
+    assert waits.place.waiting is not None and waits.place.waiting.beat == 112.0
     back = asked(plan, at_beat(3.0), waits, beats=16.0)  # the song began anew
-    assert back.waiting is not None and back.waiting.beat == 16.0
+    assert back.place.waiting is not None and back.place.waiting.beat == 16.0
     assert asked(plan, at_beat(102.0), waits, beats=0.0).current.index == 1  # nobody waits for anything any more
     assert asked(plan, at_beat(300.0), waits, beats=16.0).current.index == 1  # the line was leapt over
 
@@ -752,17 +755,17 @@ def test_two_presses_in_one_frame_are_two_cues_where_nothing_is_waited_for():
 def test_a_hand_chooses_the_cue_that_starts_next():
     plan = plan_of({}, {"name": "two"}, {}, {})
     memory = plan.enter(0, at_s=0.0, beat=0.0)
-    assert plan.standby(memory) == 1
+    assert plan.score.standby(memory.place) == 1
     memory = asked(plan, at_beat(0.1), memory, "cue.next", beats=0.0)
-    assert (memory.current.index, plan.standby(memory)) == (0, 2)
+    assert (memory.current.index, plan.score.standby(memory.place)) == (0, 2)
     memory = asked(plan, at_beat(0.2), memory, "cue.next", "cue.next", "cue.next", beats=0.0)
-    assert plan.standby(memory) == 3
+    assert plan.score.standby(memory.place) == 3
     memory = asked(plan, at_beat(0.3), memory, "cue.load", text="two", beats=0.0)
-    assert plan.standby(memory) == 1
+    assert plan.score.standby(memory.place) == 1
     memory = asked(plan, at_beat(0.4), memory, "cue.load", text="3", beats=0.0)
     memory = asked(plan, at_beat(0.5), memory, "cue.go", beats=0.0)
-    assert (memory.current.index, plan.standby(memory)) == (2, 3)
+    assert (memory.current.index, plan.score.standby(memory.place)) == (2, 3)
     memory = asked(plan, at_beat(0.6), memory, "cue.load", text="nobody", beats=0.0)
-    assert plan.standby(memory) == 3
+    assert plan.score.standby(memory.place) == 3
     memory = asked(plan, at_beat(0.7), memory, "cue.go", "cue.go", beats=0.0)
-    assert (memory.current.index, plan.standby(memory)) == (3, None)
+    assert (memory.current.index, plan.score.standby(memory.place)) == (3, None)

@@ -204,3 +204,21 @@ def test_other_machines_need_the_token_that_is_printed(setlist, tmp_path):
 def test_what_cannot_be_served_is_refused(tmp_path, words, expected):
     done = run("play", "--headless", *words, cwd=tmp_path)
     assert done.returncode == 2 and expected in " ".join(done.stdout.split()), done.stdout
+
+
+def test_a_setlist_is_begun_checked_and_printed(tmp_path):
+    assert run("setlist", "new", "my-first", "--species", "pupa", cwd=tmp_path).returncode == 0
+    text = (tmp_path / "my-first.toml").read_text()
+    assert 'name = "My first"' in text and 'species = "pupa"' in text
+    done = run("setlist", "new", "my-first.toml", cwd=tmp_path)
+    assert done.returncode == 2 and "is there already" in done.stdout
+    assert (tmp_path / "my-first.toml").read_text() == text
+    done = run("setlist", "new", "other", "--species", "nobody", cwd=tmp_path)
+    assert done.returncode == 2 and "'nobody' not found" in done.stdout
+    assert not (tmp_path / "other.toml").exists()
+    (tmp_path / "my-first.toml").write_text(text.replace('source = "device"', 'source = "silence"'))
+    assert run("check", "my-first.toml", cwd=tmp_path).returncode == 0
+    done = run("setlist", "show", "my-first.toml", cwd=tmp_path)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 0 and "The song" in said and "1 bar" in said and "melody" in said
+    assert "routes of all cues: kick" in said

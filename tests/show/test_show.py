@@ -66,7 +66,7 @@ def test_a_cue_that_waits_is_said_and_begins_at_the_bar(show, osc):
     osc.send_message("/perf/cue/quantize", 4)
     play_until(show, lambda: show.params.knobs[show.table.row("cue.quantize")] == 4)
     osc.send_message("/perf/cue/go", [])
-    play_until(show, lambda: show._memory.waiting is not None)
+    play_until(show, lambda: show._memory.place.waiting is not None)
     show._hud_due_s = 0.0
     assert re.fullmatch(r"2  in \d beats", show._hud_state().cue_next)
     play_until(show, lambda: show.cue == 1)

@@ -1,0 +1,145 @@
+"""Rehearsal: the same latents bit for bit, cues at the same times at any rate, and a sheet that shows them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from rich.console import Console
+
+from performer import setlist as setlists
+from performer.audio.source import decode
+from performer.refusal import Refused
+from performer.rehearsal import LABEL_PX, TILE_PX, Recording, RehearsalOptions, order_of, played, rehearse
+
+GROOVE = Path(__file__).parent / "data" / "groove_rock_105.ogg"
+SHOW = """
+schema = 1
+name = "Rehearsed"
+species = "embryo"
+shaders = []
+[audio]
+source = "silence"
+[params]
+cue.quantize = 4
+[[route]]
+name = "kick"
+from = "mix.kick"
+to = "latent.coarse"
+[[cue]]
+id = "1"
+[[cue]]
+id = "2"
+name = "two"
+pre_wait = 0.4
+fade = "2 beats"
+duration = "7 beats"
+next = "follow"
+[[cue]]
+id = "3"
+quantize = "none"
+fade = 0.5
+duration = 2.13
+next = "goto 5"
+[[cue]]
+id = "4"
+[[cue]]
+id = "5"
+fade = 0
+"""
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "show.toml"
+    file.write_text(SHOW)
+    return file
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return decode(str(GROOVE))
+
+
+def moments(path, sound, *, fps=30.0, hold_s=1.5, loops=True):
+    show = setlists.load(path)
+    return list(played(show, Recording(show, sound, loops=loops), fps=fps, hold_s=hold_s, most_s=60.0))
+
+
+def test_two_rehearsals_are_equal_bit_for_bit(path, sound):
+    first, second = (moments(path, sound) for _ in range(2))
+    assert len(first) == len(second) > 200
+    for one, other in zip(first, second, strict=True):
+        assert (one.latent.ws == other.latent.ws).all() and (one.params.values == other.params.values).all()
+    coarse = first[0].memory.routes[0][0].target
+    assert np.ptp([one.params.values[setlists.load(path).table.row(coarse)] for one in first]) > 0.1, (
+        "no kick was heard"
+    )
+
+
+def test_cues_come_at_the_same_times_at_any_frame_rate(path, sound):
+    orders = {fps: order_of(iter(moments(path, sound, fps=fps))) for fps in (24.0, 30.0, 60.0)}
+    assert [entry.index for entry in orders[60.0]] == [0, 1, 2, 4]
+    for fps, entries in orders.items():
+        assert [entry.index for entry in entries] == [entry.index for entry in orders[60.0]]
+        assert [entry.began_s for entry in entries] == pytest.approx(
+            [entry.began_s for entry in orders[60.0]], abs=1.0 / fps
+        )
+
+
+def test_a_hand_is_pressed_where_one_is_waited_for_and_the_score_does_the_rest(path):
+    entries = order_of(iter(moments(path, None)))  # silence, 120 beats a minute
+    assert [entry.index for entry in entries] == [0, 1, 2, 4]
+    first, second, third, last = entries
+    assert second.began_s == pytest.approx(2.0)  # GO after 1.5 s, 0.4 s wait, then the next bar
+    assert second.settled_s - second.began_s == pytest.approx(1.0, abs=0.04)
+    assert third.began_s == pytest.approx(2.0 + 3.5)
+    assert last.began_s == pytest.approx(2.0 + 3.5 + 2.13)
+    assert last.ended_s - last.began_s == pytest.approx(1.5, abs=0.04)
+    assert first.settled_s == 0.0
+
+
+def test_a_show_that_begins_again_is_rehearsed_once(path):
+    path.write_text(SHOW.replace('next = "goto 5"', 'next = "loop"'))
+    assert [entry.index for entry in order_of(iter(moments(path, None)))] == [0, 1, 2]
+
+
+def test_a_recording_that_loops_is_heard_again(path, sound):
+    show = setlists.load(path)
+    recording, turn_s = Recording(show, sound, loops=True), len(sound.samples) / sound.rate_hz
+    first, hits = recording.at(turn_s / 2, since_s=turn_s / 2 - 0.5)
+    again, same = recording.at(1.5 * turn_s, since_s=1.5 * turn_s - 0.5)
+    assert hits and [hit.kind for hit in hits] == [hit.kind for hit in same]
+    assert (first.values == again.values).all()
+    once = Recording(show, sound, loops=False)
+    assert once.at(turn_s + 30.0, since_s=turn_s + 29.0)[1] == []
+
+
+def test_a_rehearsal_is_printed_and_pictured(path):
+    console, said = Console(width=100, record=True, file=io.StringIO()), []
+    options = RehearsalOptions(setlist="show.toml", hold_s=0.5, fps=10.0)
+    rehearse(options, console=console, announce=said.append)
+    text = console.export_text()
+    assert "two" in text and "0:01.0" not in text
+    assert any("never came: 4" in line for line in said)
+    sheet = np.asarray(Pillow.open("show-rehearsal.png"))
+    height = 4 * (TILE_PX[1] + 3)
+    assert sheet.shape[0] == height
+    tiles = sheet[:, LABEL_PX:]
+    # The first cue has no fade, the last is a cut; all else shows an animal on its ground.
+    brightness = tiles.reshape(4, TILE_PX[1] + 3, 6, TILE_PX[0] + 3, 3).max(axis=(1, 3, 4))
+    is_drawn = np.ones((4, 6), bool)
+    is_drawn[[0, 3], :3] = False
+    assert ((brightness > 60) == is_drawn).all()
+
+
+def test_what_cannot_be_rehearsed_is_refused_first(path):
+    for options, sentence in (
+        (RehearsalOptions(setlist="nobody"), "no such setlist"),
+        (RehearsalOptions(setlist="show.toml", file=Path("gone.wav")), "gone.wav"),
+        (RehearsalOptions(setlist="show.toml", sheet=Path("gone/sheet.png")), "there is no folder gone"),
+    ):
+        with pytest.raises(Refused, match=sentence):
+            rehearse(options, console=Console(), announce=print)
