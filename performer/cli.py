@@ -521,7 +521,7 @@ class Bridge:
     """The lowest and the highest truncation that they are drawn with."""
     descriptor: str = "figure"
     """What alike means: figure (shape, colours and lines), lite0 (to a trained eye; needs the extra train), or both."""
-    steps: int = 80
+    steps: int = 60
     """Steps of refinement, which brings the pairs nearer still; 0 for none."""
     seed: int = 0
     """Another seed looks at other animals."""

@@ -49,7 +49,7 @@ class BridgeOptions:
     samples: int = 2000  # of each species
     truncation: tuple[float, float] = (0.8, 1.0)  # lowest and highest psi
     descriptor: str = "figure"
-    steps: int = 80  # of refinement; 0 for none
+    steps: int = 60  # of refinement; 0 for none
     seed: int = 0
     device: str = ""  # cpu or cuda; by default a card where there is one
 

@@ -14,7 +14,7 @@ from performer.bridging.descriptors import Descriptor, Metric
 from performer.bridging.drawing import Drawing, Spread
 from performer.flow import F32, F64
 
-RATE = 0.03  # of Adam, in standard deviations
+RATE = 0.05  # of Adam, in standard deviations
 PULL = 0.02  # towards the mean animal: of the square of the truncation distance beside that of the pictures' distance
 REACH = 4.0  # how far a latent may go from where it was found, in standard deviations, in whatever direction
 LEAST_GAIN = 1e-4  # of distance; less is no gain

@@ -63,6 +63,7 @@ class CueState:
     started_s: float
     started_beat: float
     lines: tuple[Line | None, ...]  # the phase of each motion, the noise, and each LFO; None before its first frame
+    hands_s: np.ndarray  # [P], when hands had set each parameter before it began: what they set since stands above it
     routes: Mapping[str, RouteMemory] = field(default_factory=dict)  # by name
 
 
@@ -133,7 +134,8 @@ class Plan:
     def enter(self, index: int, *, at_s: float, beat: float) -> Memory:
         """The memory of a show that begins with cue `index` at show time `at_s`."""
         place = Place(index, Moment(at_s, beat))
-        return Memory(place=place, current=self._begun(place), routes=tuple(cue.routes for cue in self.cues))
+        begun = self._begun(place, np.full(len(self.table), -np.inf))
+        return Memory(place=place, current=begun, routes=tuple(cue.routes for cue in self.cues))
 
     def step(
         self,
@@ -188,11 +190,12 @@ class Plan:
 
     # Cues
 
-    def _begun(self, place: Place) -> CueState:
+    def _begun(self, place: Place, hands_s: np.ndarray) -> CueState:
         return CueState(
             index=place.index,
             started_s=place.began.at_s,
             started_beat=place.began.beat,
+            hands_s=hands_s,
             lines=(None,) * (len(MOTIONS) + 1 + len(LFO_NAMES)),
         )
 
@@ -204,7 +207,10 @@ class Plan:
         )
         if place.count == memory.place.count:
             return memory if place is memory.place else replace(memory, place=place)
-        return replace(memory, place=place, current=self._begun(place), previous=memory.current)
+        # What a hand does right after its GO comes before the cue's first light, and belongs to the cue all the same.
+        pressed_s = max((press.at_s for press in presses), default=math.inf)
+        before_s = np.where(controls.set_s > pressed_s, -np.inf, controls.set_s)
+        return replace(memory, place=place, current=self._begun(place, before_s), previous=memory.current)
 
     # Routes
 
@@ -341,7 +347,7 @@ class Plan:
     def _based(self, cue: Cue, state: CueState, controls: Controls) -> F32:
         """The cue's values with the hands' on top: a hand wins until the next cue, and keeps what belongs to it."""
         keeps = self._by_hand & ~cue.named & np.isfinite(controls.set_s)
-        return np.where(keeps | (controls.set_s > state.started_s), controls.values, cue.values).astype(np.float32)
+        return np.where(keeps | (controls.set_s > state.hands_s), controls.values, cue.values).astype(np.float32)
 
     def _routed(
         self,

@@ -769,3 +769,24 @@ def test_a_hand_chooses_the_cue_that_starts_next():
     assert plan.score.standby(memory.place) == 3
     memory = asked(plan, at_beat(0.7), memory, "cue.go", "cue.go", beats=0.0)
     assert (memory.current.index, plan.score.standby(memory.place)) == (3, None)
+
+
+def test_what_a_hand_moves_right_after_go_stands_and_what_it_moved_before_does_not():
+    plan = plan_of({}, {"values": {"walk.speed": 0.3}})
+    row = plan.table.row("walk.speed")
+
+    def speed_after(*events: ControlEvent, more: ControlEvent | None = None) -> float:
+        """The speed in the new cue. Its light leaves 0.1 s after the frame took its messages."""
+        memory, controls = plan.enter(0, at_s=0.0, beat=0.0), Controls.none(plan.table)
+        for frame, now in ((0, ()), (1, events), (2, (more,) if more else ())):
+            controls = reduce(controls, now, table=plan.table)
+            tick = Tick(frame, frame / FPS + 0.1, 1 / FPS, frame / FPS * 2.0, frame / FPS)
+            memory, params, _ = plan.step(memory, QUIET, (), controls, tick)
+        assert memory.current.index == 1
+        return float(params.values[row])
+
+    go, moved = ControlEvent("cue.go", 1.0, 0.010), ControlEvent("walk.speed", 1.5, 0.012)
+    assert speed_after(go) == pytest.approx(0.3)
+    assert speed_after(ControlEvent("walk.speed", 1.5, 0.008), go) == pytest.approx(0.3)
+    assert speed_after(go, moved) == 1.5
+    assert speed_after(go, more=ControlEvent("walk.speed", 1.5, 0.030)) == 1.5  # before the cue's first light
