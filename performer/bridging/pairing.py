@@ -11,7 +11,8 @@ from performer.flow import F64
 I64 = npt.NDArray[np.int64]
 
 NEIGHBOURS = 10  # that say how crowded it is about a picture: Conneau et al. (2018), section 2.3
-CANDIDATES = 8  # times as many pairs as are wanted, the nearest ones, are chosen from
+CANDIDATES = 8  # times as many pairs as are wanted are chosen from, the nearest ...
+SHARE = 0.5  # ... and of the mutual pairs the nearer half: a pair that differs from all is often none that is alike
 LIKENESS = 1.0  # how much nearness counts beside diversity
 
 
@@ -84,7 +85,8 @@ def choose(first: F64, second: F64, *, count: int) -> I64:  # places [N, D] and 
     apart = distances(first, second)
     pairs = mutual(csls(apart))
     near = apart[pairs[:, 0], pairs[:, 1]]
-    pairs = pairs[np.argsort(near, kind="stable")[: CANDIDATES * count]]
+    most = min(CANDIDATES * count, max(count, round(SHARE * len(pairs))))
+    pairs = pairs[np.argsort(near, kind="stable")[:most]]
     if len(pairs) < count:
         pairs = _filled(pairs, apart, count=count)
     near = apart[pairs[:, 0], pairs[:, 1]]

@@ -16,7 +16,7 @@ from performer.flow import F32, F64
 
 RATE = 0.05  # of Adam, in standard deviations
 PULL = 0.02  # towards the mean animal: of the square of the truncation distance beside that of the pictures' distance
-REACH = 4.0  # how far a latent may go from where it was found, in standard deviations, in whatever direction
+REACH = 3.0  # how far a latent may go from where it was found, in standard deviations, in whatever direction
 LEAST_GAIN = 1e-4  # of distance; less is no gain
 
 Limits = tuple[F32, F32]  # [pairs] of each side, the largest truncation distance

@@ -216,7 +216,10 @@ def partners(tmp_path, *chain: Checkpoint, text: str = PAIR) -> PlayOptions:
         species.write(tmp_path / f"{name}.safetensors", checkpoint)
     (tmp_path / "pair.toml").write_text(text)
     path = str(tmp_path / "pair.toml")
-    return PlayOptions(setlist=path, headless=True, size_px=(160, 90), osc_host="127.0.0.1", osc_port=free_port())
+    # One engine for all that is compared: which is faster is measured, and on a busy machine not always the same.
+    return PlayOptions(
+        setlist=path, headless=True, size_px=(160, 90), osc_host="127.0.0.1", osc_port=free_port(), engine="eager"
+    )
 
 
 def seconds_of(show: Show, seconds: float) -> list[np.ndarray]:
