@@ -23,6 +23,7 @@ from performer.routes import (
     spare_names,
 )
 from tests.control.test_hands import Peer, free_port
+from tests.show.program import free_tcp_port
 
 ROUTES = (
     ("", RouteFile("mix.bass.hit", "latent.coarse", name="kick", amount=0.9)),
@@ -57,7 +58,7 @@ def hands(tmp_path):
     setlist.write_text(FILE)
     made = Hands(
         table=TABLE, host="127.0.0.1", port=free_port(), epoch_s=time.monotonic(), cues=[("1", ""), ("2", "")],
-        setlist=setlist, routes=ROUTES, sources=KNOWN, http_port=free_port(),
+        setlist=setlist, routes=ROUTES, sources=KNOWN, http_port=free_tcp_port(),
     )  # fmt: skip
     made.start()
     yield made
