@@ -507,9 +507,9 @@ class Bridge:
     Writes a bridge and a contact sheet of its pairs. Ctrl-C keeps what was done; the same command goes on.
     """
 
-    first: Annotated[str, tyro.conf.Positional]
+    first: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
     """A species (.safetensors), or a bundled one's name."""
-    second: Annotated[str, tyro.conf.Positional]
+    second: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
     """Another, of whatever family and size."""
     out: Path | None = None
     """The bridge to write (.bridge.safetensors); by default both names with -- between, in this folder."""
@@ -529,8 +529,10 @@ class Bridge:
     """cpu or cuda; by default a graphics card where there is one."""
 
     def run(self) -> None:
-        from performer.bridging.making import LEAST_SAMPLES, MOST_SAMPLES, BridgeOptions, make
-
+        try:
+            from performer.bridging.making import LEAST_SAMPLES, MOST_SAMPLES, BridgeOptions, make
+        except KeyboardInterrupt:  # loading takes as long as a change of mind
+            sys.exit(INTERRUPTED)
         _within("--pairs", self.pairs, 1, MOST_SAMPLES, "pairs")
         _within("--samples", self.samples, LEAST_SAMPLES, MOST_SAMPLES, "pictures of each")
         _within("--steps", self.steps, 0, 10_000, "steps")
