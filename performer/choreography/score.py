@@ -94,7 +94,7 @@ class Score:
     def __init__(self, cues: Sequence[Cue]) -> None:
         self.cues = tuple(cues)
         self._ids = {cue.id: index for index, cue in reversed(list(enumerate(self.cues)))}
-        self._names = {cue.name: index for index, cue in reversed(list(enumerate(self.cues)))}
+        self._names = {cue.name: index for index, cue in reversed(list(enumerate(self.cues))) if cue.name}
 
     def find(self, text: str) -> int | None:
         """The cue with this id, or else this name."""

@@ -105,6 +105,11 @@ def test_what_is_not_armed_is_passed_over_but_can_be_named():
     assert made.standby(played(made, 1.0, presses={0.1: "goto three"})[0]) is None
 
 
+def test_a_cue_is_found_by_its_id_or_else_its_name_and_by_nothing_else():
+    made = score({"id": "2"}, {"id": "a", "name": "2"}, {"id": "b", "name": "end"}, {"id": "c", "name": "end"})
+    assert [made.find(text) for text in ("2", "end", "c", "", "END")] == [0, 2, 3, None, None]
+
+
 @pytest.mark.parametrize(("next_", "expected"), [("loop", 0), ("goto 3", 2), ("goto 1", 0)])
 def test_a_cue_goes_where_it_says(next_, expected):
     made = score({}, {"duration": Length(0.5), "next": next_}, {})
