@@ -6,7 +6,6 @@ cue comes, and once more, drawn only where a picture is wanted, with the frames 
 Thread: main.
 """
 
-import io
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,6 @@ from performer.choreography.plan import Memory
 from performer.choreography.transport import Transport
 from performer.clock import SystemClock
 from performer.engines.host import AUTO, EngineHost
-from performer.files import write_whole
 from performer.flow import U8, AudioEvent, AudioFeatures, ControlEvent, Image, LatentFrame, Params, Tick, frozen_array
 from performer.notices import Notices
 from performer.params import Controls, reduce
@@ -37,6 +35,7 @@ from performer.setlist import Setlist
 from performer.stage.compositor import Stage
 from performer.stage.outputs.headless import Headless
 from performer.stage.outputs.output import NoDisplay
+from performer.stage.outputs.still import write_png
 
 IN_FADE = (0.25, 0.5, 0.75)  # of a fade, at which it is pictured
 IN_CUE = (0.05, 0.5, 0.95)  # of what follows it
@@ -185,7 +184,7 @@ def rehearse(options: RehearsalOptions, *, console: Console, announce: Callable[
         return
     pictures = _pictures(setlist, again(), entries, fps=options.fps, announce=announce)
     try:
-        write_whole(sheet, _png(_sheet(setlist, entries, pictures)))
+        write_png(sheet, np.asarray(_sheet(setlist, entries, pictures)))
     except OSError as error:
         raise Refused(f"--sheet {sheet}: cannot be written ({error.strerror}); expected a folder of yours") from None
     announce(f"sheet    {sheet}: of each cue its fade in, then itself")
@@ -312,9 +311,3 @@ def _sheet(setlist: Setlist, entries: Sequence[Entry], tiles: dict[tuple[int, in
     for (row, column), tile in tiles.items():
         canvas.paste(Pillow.fromarray(tile), (LABEL_PX + column * width, row * height))
     return canvas
-
-
-def _png(picture: Pillow.Image) -> bytes:
-    encoded = io.BytesIO()
-    picture.save(encoded, format="PNG", compress_level=3)
-    return encoded.getvalue()

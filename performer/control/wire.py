@@ -42,15 +42,10 @@ PICTURE = np.dtype(
         ("at_s", "f8"),  # when it was shown
         ("width_px", "i4"),
         ("height_px", "i4"),
-        (
-            "pixels",
-            "u1",
-            (PREVIEW_PX, PREVIEW_PX, 4),
-        ),  # the upper left of it: sRGB, top row first; the fourth is nothing
+        ("pixels", "u1", (PREVIEW_PX, PREVIEW_PX, 4)),  # its upper left: sRGB, top row first; the fourth is nothing
     ]
 )
 WATCHED = np.dtype([("at_s", "f8")])  # when somebody last asked for such a picture
-
 
 EDIT = np.dtype([("text", "S2048")])  # (name, route or null) as JSON
 

@@ -16,6 +16,12 @@ from performer.stage.sound import SoundTextures
 
 Size = tuple[int, int]
 
+# Of `full_screen_corners`, for whoever draws a whole target and finds its place in gl_FragCoord.
+FULL_SCREEN_VERTEX = """#version 330 core
+in vec2 corner;
+void main() { gl_Position = vec4(corner, 0.0, 1.0); }
+"""
+
 _COPY_VERTEX = """#version 330 core
 in vec2 corner;
 out vec2 at;

@@ -15,18 +15,13 @@ from collections import deque
 import moderngl
 
 from performer.flow import DevicePixels, Image
-from performer.stage.chain import Canvas, Size
+from performer.stage.chain import FULL_SCREEN_VERTEX, Canvas, Size
 from performer.stage.upload import Upload
 
 # A frame that comes a little late must not switch the fade on: only images that come clearly slower than frames do.
 SLOWER_THAN_FRAMES = 1.6
 LONGEST_FADE_S = 0.5  # an engine that stalls longer has lost the motion anyway; then the new picture comes sooner
 _INTERVALS = 5  # whose median is the pace: one stall is no change of pace
-
-_VERTEX = """#version 330 core
-in vec2 corner;
-void main() { gl_Position = vec4(corner, 0.0, 1.0); }
-"""
 
 # Cubic B-splines, which upscale without any grid, blur what they are given. Sharpening the 256 pixel picture once,
 # by the first terms of the spline's inverse, costs little and gives back what the spline takes away. The rows of an
@@ -66,7 +61,7 @@ class Mixer:
     """Mixes two textures of one size, in sRGB values as everything on this stage."""
 
     def __init__(self, ctx: moderngl.Context, *, corners: moderngl.Buffer) -> None:
-        self._program = ctx.program(vertex_shader=_VERTEX, fragment_shader=_MIX)
+        self._program = ctx.program(vertex_shader=FULL_SCREEN_VERTEX, fragment_shader=_MIX)
         self._program["before"], self._program["after"] = 0, 1
         self._array = ctx.vertex_array(self._program, [(corners, "2f", "corner")])
 
@@ -100,7 +95,7 @@ class Picture:
     ) -> None:
         self._ctx = ctx
         self._mixer = mixer
-        self._sharpen = ctx.program(vertex_shader=_VERTEX, fragment_shader=_SHARPEN)
+        self._sharpen = ctx.program(vertex_shader=FULL_SCREEN_VERTEX, fragment_shader=_SHARPEN)
         self._sharpen["amount"] = sharpness
         self._sharpen_array = ctx.vertex_array(self._sharpen, [(corners, "2f", "corner")])
         self._upload: Upload | None = None

@@ -75,13 +75,6 @@ def hands(features, tmp_path):
     made.close()
 
 
-@pytest.fixture
-def peer(hands):
-    made = Peer(hands)
-    yield made
-    made.socket.close()
-
-
 def events_until(hands: Hands, until, *, seconds: float = 5.0) -> list:
     events: list = []
     end = time.monotonic() + seconds

@@ -65,13 +65,6 @@ def hands(tmp_path):
     made.close()
 
 
-@pytest.fixture
-def peer(hands):
-    made = Peer(hands)
-    yield made
-    made.socket.close()
-
-
 def edit_of(hands: Hands) -> RouteEdit:
     end = time.monotonic() + 5.0
     while time.monotonic() < end:

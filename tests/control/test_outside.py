@@ -12,7 +12,7 @@ import pytest
 from performer.control.hands import Hands
 from performer.control.tempo import LinkPeer
 from performer.params import ParamTable, base_params
-from tests.control.test_hands import Peer, events_until, free_port, state, subscribed
+from tests.control.test_hands import events_until, free_port, state, subscribed
 from tests.rig import liblo, node
 from tests.rig.liblo import OscDump, oscsend
 from tests.rig.node import NodeClient, packet
@@ -26,13 +26,6 @@ def hands():
     made.start()
     yield made
     made.close()
-
-
-@pytest.fixture
-def peer(hands):
-    made = Peer(hands)
-    yield made
-    made.socket.close()
 
 
 def status_until(hands, received):

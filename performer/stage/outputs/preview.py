@@ -25,7 +25,7 @@ from PIL import Image as Pillow
 
 from performer.exchange import SharedLatest
 from performer.flow import U8, Frame, Tick
-from performer.stage.chain import Canvas, Size, full_screen_corners
+from performer.stage.chain import FULL_SCREEN_VERTEX, Canvas, Size, full_screen_corners
 from performer.stage.outputs.output import is_software
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,6 @@ log = logging.getLogger(__name__)
 PICTURES_HZ = 8.0  # at most
 WATCH_S = 2.0  # so long after it was last asked for, somebody is taken to watch
 READ_AFTER = 2  # frames after which what the card was asked for is read: before, it might have to be waited for
-
-_VERTEX = """#version 330 core
-in vec2 corner;
-void main() { gl_Position = vec4(corner, 0.0, 1.0); }
-"""
 
 # The rows of a frame begin at the bottom, those of a picture at the top: it is turned over here.
 _MEAN = """#version 330 core
@@ -137,7 +132,7 @@ class OnCard:
         self._most_px = _most_px(pictures)
         self._ctx = texture.ctx
         self._corners = full_screen_corners(self._ctx)
-        self._program = self._ctx.program(vertex_shader=_VERTEX, fragment_shader=_MEAN)
+        self._program = self._ctx.program(vertex_shader=FULL_SCREEN_VERTEX, fragment_shader=_MEAN)
         self._program["image"] = 0
         self._array = self._ctx.vertex_array(self._program, [(self._corners, "2f", "corner")])
         # Of the greatest size, so that what is under way survives another size of the frame.
