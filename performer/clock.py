@@ -52,6 +52,11 @@ class SteppedClock:
         self._at_s = max(self._at_s, at_s)
 
 
+def local_offset_s(wall_s: float) -> float:
+    """Seconds by which local time is ahead of UTC at a POSIX time."""
+    return float(time.localtime(wall_s).tm_gmtoff)
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A phase as a straight line through time: exact at any distance, never a sum of small steps.

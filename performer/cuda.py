@@ -98,6 +98,11 @@ def card() -> Card:
     return Card(name=name.strip("\0"), capability=(properties.major, properties.minor), driver=_driver_version())
 
 
+def free_bytes() -> int:
+    """Memory that is free on the card; 0 where there is none that can be used."""
+    return 0 if lacking() else int(call("cudaMemGetInfo")[0])
+
+
 def _driver_version() -> str:
     """As people know it, such as 580.65.06; else the newest CUDA that the driver speaks."""
     try:

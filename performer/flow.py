@@ -7,6 +7,7 @@ Clock: every `*_s` time in this program is a show time, seconds on one monotonic
 its docstring says otherwise.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any
@@ -68,6 +69,14 @@ class AudioBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Music:
+    """A sound file that plays, as a line through time."""
+
+    begun_s: float  # show time at which its first sample sounded, or would have where it began later in the file
+    length_s: float = math.inf  # after which it begins again; infinite where silence follows
+
+
+@dataclass(frozen=True, slots=True)
 class AudioFeatures:
     """What the room sounds like now, all voices at once."""
 
@@ -79,6 +88,7 @@ class AudioFeatures:
     downbeat: int = 0  # a guess: beats that are congruent to it modulo 4 begin a bar
     spectrum: F32 = field(default_factory=lambda: NO_SHAPE)  # [voices, 512], 0..1, decibels from -80 to 0, 0 Hz first
     waveform: F32 = field(default_factory=lambda: NO_SHAPE)  # [voices, 512], the newest samples, full scale at -1..1
+    music: Music | None = None  # the sound file that plays; None for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,7 @@ class ControlEvent:
     at_s: float  # show time of arrival
     source: str = ""  # who did it: "osc 10.0.0.7", "keys"
     text: str = ""  # the argument of a text parameter, such as a cue's id
+    trigger: str = ""  # of cue.goto: the kind of the cue's own trigger that asks; empty where a hand names the cue
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +139,18 @@ class Tick:
     beat: float  # beats at photon_s
     deadline_s: float  # show time by which the frame must be handed to the display
     downbeat: int = 0  # beats that are congruent to it modulo 4 begin a bar
+    wall_s: float = math.nan  # POSIX time at photon_s; NaN where there is no wall clock
 
 
 UNMETERED = frozen_array(np.zeros((0, 2), np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How two pictures are one, besides fading over: by a shader of the setlist."""
+
+    shader: str  # its name
+    progress: float  # 0 the one that goes, 1 the one that comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,7 @@ class Params:
     values: F32  # [P], native units, in the order of the table; routes and fades included
     knobs: F32  # [P], the same before the routes: what the cue and the hands say
     meters: F32 = field(default_factory=lambda: UNMETERED)  # [routes, 2], 0..1 before each, -1..1 what it brings
+    mix: Mix | None = None  # None where no shader of a transition draws
 
 
 GROUP_NAMES = ("coarse", "middle", "fine")  # groups of a generator's layers: form, parts, texture and colour
@@ -174,12 +195,9 @@ class LatentFrame:
     transform: F32 = field(default_factory=lambda: STILL)  # [3, 3], where a movable input is sampled
     bends: F32 = field(default_factory=lambda: STRAIGHT)  # [3 layer groups, 7], see `STRAIGHT`
     blend: F32 = field(default_factory=lambda: UNBLENDED)  # [num_ws], how far each layer is its last partner's, 0..1
-    partner: "LatentFrame | None" = None  # what a partner that is no sibling draws; None where it is not seen
-
-    @property
-    def part(self) -> float:
-        """How much of its partner the whole is, 0..1."""
-        return float(self.blend.mean())
+    creature: int = 0  # which of the show's creatures draws it
+    partner: "LatentFrame | None" = None  # what another creature draws meanwhile; None where none is seen
+    part: float = 0.0  # how much of the partner is seen, 0..1
 
 
 @dataclass(frozen=True, slots=True)

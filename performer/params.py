@@ -88,6 +88,12 @@ def base_params() -> tuple[Param, ...]:
         Param(id="cue.goto", kind=Kind.TEXT, help="start the cue with this id or name"),
         Param(id="cue.load", kind=Kind.TEXT, help="make the cue with this id or name the one that starts next"),
         Param(id="cue.next", kind=trigger, help="make the cue after that the one that starts next"),
+        Param(id="cue.arm", kind=Kind.TEXT, help="let the cue with this id or name take part again"),
+        Param(
+            id="cue.disarm",
+            kind=Kind.TEXT,
+            help="let GO pass over the cue with this id or name, and its triggers do nothing",
+        ),
         Param(
             id="cue.quantize",
             kind=Kind.INT,
@@ -160,6 +166,11 @@ def base_params() -> tuple[Param, ...]:
             default=64.0,
             high=64.0,
             help="how many rows of ws, from the coarsest, truncation reaches; the rest is as trained",
+        ),
+        Param(
+            id="latent.strangeness",
+            low=-1.0,
+            help="below 0 towards the animal that everybody knows, above towards one that nobody can name",
         ),
         Param(id="latent.noise", default=1.0, high=4.0, help="strength of the generator's noise"),
         Param(id="noise.coarse", default=1.0, high=4.0, help="of that, in the coarse layers; 0 is off"),

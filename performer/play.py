@@ -31,6 +31,7 @@ from performer.stage.compositor import Stage
 from performer.stage.outputs.headless import Headless
 from performer.stage.outputs.output import Display, NoDisplay, Output
 from performer.stage.outputs.still import StillWriter, write_png
+from performer.triggers import presses_of
 
 log = logging.getLogger("performer")
 
@@ -98,6 +99,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             port=options.osc_port,
             prefix=options.osc_prefix,
             binds=setlist.binds,
+            triggers=presses_of(setlist.cues),
             setlist=setlist.path,
             live=setlist.live,
             silence_s=setlist.silence_s,
@@ -120,7 +122,16 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
         display = _display(options, announce)
         opened.append(display.close)
         fps = wanted_fps(display, options.fps)
-        made(cast, display, fps=fps, clock=clock, announce=announce, ended=ended or threading.Event())
+        cues = setlist.cues
+        made(
+            cast,
+            display,
+            fps=fps,
+            clock=clock,
+            announce=announce,
+            ended=ended or threading.Event(),
+            first=[cues[index].creature for index in (*range(first_cue, len(cues)), *range(first_cue))],
+        )
         outputs: list[Output] = [StillWriter(options.frames)] if options.frames else []
         if hands.pictures is not None:
             from performer.stage.outputs.preview import Preview
@@ -129,9 +140,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
         show = Show(
             setlist,
             display=display,
-            host=cast.host,
-            over=cast.over,
-            small=cast.small,
+            cast=cast,
             ears=ears,
             hands=hands,
             clock=clock,
@@ -146,17 +155,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
         raise
     show.is_hud_shown = options.hud
     announce(f"setlist  {setlist.name} ({len(setlist.cues)} cues) · {path}")
-    trained = "" if setlist.checkpoint.provenance.trained else ", untrained stand-in"
-    sizes = setlist.checkpoint.sizes
-    announce(f"species  {setlist.checkpoint.provenance.name} ({sizes.width_px}x{sizes.height_px} px{trained})")
-    if setlist.partners:
-        announce(f"partner  {how_they_meet(setlist)}")
-    announce(f"engine   {cast.host.name}: {cast.host.why}")
-    if cast.card_fault:
-        announce(f"         pictures go through the host to the display: {cast.card_fault}")
-    if cast.small is not None:
-        small = cast.small.checkpoint.sizes
-        announce(f"         ready besides, where the machine tires: {small.width_px}x{small.height_px} px")
+    _announce_cast(setlist, cast, announce=announce)
     announce(f"sound    {setlist.audio.name()}")
     announce(f"display  {display.description}, {display.size_px[0]}x{display.size_px[1]}, {show.fps:g} frames a second")
     if options.osc_port:
@@ -164,6 +163,34 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
     if options.http_port:
         _announce_panel(hands, is_open=options.lan, announce=announce)
     return show
+
+
+def _announce_cast(setlist: setlists.Setlist, cast: Cast, *, announce: Callable[[str], None]) -> None:
+    """Who plays, by which engines, and what leads from one to the other."""
+    for number, (creature, role) in enumerate(zip(setlist.creatures, cast.roles, strict=True)):
+        if number == 1 and setlist.stranger:
+            continue  # said as the partner
+        trained = "" if creature.checkpoint.provenance.trained else ", untrained stand-in"
+        sizes = creature.checkpoint.sizes
+        later = ", made ready when its cue draws near" if number in cast.absent else ""
+        announce(f"species  {creature.name} ({sizes.width_px}x{sizes.height_px} px{trained}{later})")
+        if not number and setlist.partners:
+            announce(f"partner  {how_they_meet(setlist)}")
+        elif creature.siblings:
+            announce(f"         becomes {', then '.join(each.provenance.name for each in creature.siblings)}")
+        if not number or not later:
+            announce(f"engine   {role.host.name}: {role.host.why}")
+        if role.small is not None:
+            small = role.small.checkpoint.sizes
+            announce(f"         ready besides, where the machine tires: {small.width_px}x{small.height_px} px")
+    if cast.card_fault:
+        announce(f"         pictures go through the host to the display: {cast.card_fault}")
+    for (first, second), bridge in setlist.bridges.items():
+        if first < second:
+            names = f"{setlist.creatures[first].name} and {setlist.creatures[second].name}"
+            announce(f"bridge   between {names}, {len(bridge)} pairs")
+    for remark in setlist.remarks:
+        announce(f"note     {remark}")
 
 
 def _announce_panel(hands: Hands, *, is_open: bool, announce: Callable[[str], None]) -> None:
@@ -210,7 +237,7 @@ def play(options: PlayOptions, *, announce: Callable[[str], None]) -> None:
     shows.append(show)
     show.is_ending |= ended.is_set()
     try:
-        while show.host.latest() is None and not show.is_ending:
+        while not show.has_light and not show.is_ending:
             if show.host.refused is not None:
                 raise show.host.refused
             show.frame()
@@ -233,7 +260,7 @@ def compile_shaders(setlist: setlists.Setlist) -> str:
     except NoDisplay as error:
         return f"shaders not compiled ({error})"
     try:
-        stage = Stage(display, table=setlist.table, effects=setlist.shaders)
+        stage = Stage(display, table=setlist.table, effects=setlist.shaders, mixes=setlist.mixes)
         faults = stage.warnings
         stage.close()
     finally:

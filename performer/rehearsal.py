@@ -9,7 +9,7 @@ Thread: main.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,22 @@ from performer.audio.features import rest, table_with
 from performer.audio.source import Sound, SourceError, decode
 from performer.cast import Cast
 from performer.choreography.plan import Memory
+from performer.choreography.score import Cue
 from performer.choreography.transport import Transport
 from performer.clock import SystemClock
 from performer.engines.host import AUTO, EngineHost
-from performer.flow import U8, AudioEvent, AudioFeatures, ControlEvent, Image, LatentFrame, Params, Tick, frozen_array
+from performer.flow import (
+    U8,
+    AudioEvent,
+    AudioFeatures,
+    ControlEvent,
+    Image,
+    LatentFrame,
+    Music,
+    Params,
+    Tick,
+    frozen_array,
+)
 from performer.notices import Notices
 from performer.params import Controls, reduce
 from performer.refusal import Refused
@@ -44,6 +56,7 @@ SIZE_PX, TILE_PX = (960, 540), (288, 162)
 LABEL_PX, GAP_PX = 150, 3
 PATIENCE_S = 60.0  # for one picture of an engine
 NONE = Path("-")
+WHOLE = 1 << 62  # bytes: every species is kept, since nobody waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +100,29 @@ class Recording:
         silent = np.tile(rest(table_with(setlist.bands)), (len(setlist.voices), 1))
         self._silent = AudioFeatures(frozen_array(silent), 0.0)
         self._analysis: Analysis | None = None
+        self.length_s = 0.0
         self._turn_s = math.inf  # after which it begins again
         if sound is not None:
             self._analysis = analyse(sound.samples, sound.rate_hz, setlist.voices, bands=setlist.bands)
+            self.length_s = len(sound.samples) / sound.rate_hz
             if loops:
-                self._turn_s = len(sound.samples) / sound.rate_hz
+                self._turn_s = self.length_s
 
     def at(self, at_s: float, *, since_s: float) -> tuple[AudioFeatures, list[AudioEvent]]:
         """(the features at `at_s`, the hits that were told after `since_s`)."""
         analysis = self._analysis
         if analysis is None:
             return self._silent, []
-        gone_s = 0.0 if math.isinf(self._turn_s) else self._turn_s * math.floor(at_s / self._turn_s)
-        first, last = np.searchsorted(analysis.heard_s, (since_s - gone_s, at_s - gone_s), side="right")
-        return analysis.at(at_s - gone_s), list(analysis.events[first:last])
+        before, now = (max(math.floor(each / self._turn_s), 0) for each in (since_s, at_s))
+        hits: list[AudioEvent] = []
+        for number in range(before, now + 1):  # more than one where a round ends in between
+            gone_s = number * self._turn_s if number else 0.0
+            first, last = np.searchsorted(analysis.heard_s, (since_s - gone_s, at_s - gone_s), side="right")
+            hits += [replace(event, at_s=event.at_s + gone_s) for event in analysis.events[first:last]]
+        gone_s = now * self._turn_s if now else 0.0
+        heard = analysis.at(at_s - gone_s)
+        music = Music(begun_s=0.0, length_s=self._turn_s)
+        return replace(heard, centre_s=heard.centre_s + gone_s, music=music), hits
 
 
 def played(setlist: Setlist, recording: Recording, *, fps: float, hold_s: float, most_s: float) -> Iterator[Moment]:
@@ -110,14 +132,18 @@ def played(setlist: Setlist, recording: Recording, *, fps: float, hold_s: float,
     values, controls, led = plan.cues[0].values, Controls.none(table), list[ControlEvent]()
     transport, memory = Transport.at_bpm(float(values[bpm_row])), plan.enter(0, at_s=0.0, beat=0.0)
     before_s, settled_s, seen = -1.0, math.inf, {0}
+    is_random = any(cue.next.startswith("random") for cue in plan.cues)
     for frame in range(math.ceil(most_s * fps)):
         at_s = frame / fps
         heard, hits = recording.at(at_s, since_s=before_s)
         pressed = []
+        to_come = at_s < recording.length_s and any(map(_waits_for_sound, plan.cues))
         if plan.cues[memory.current.index].next == "hold" and at_s - settled_s >= hold_s:
-            if plan.score.standby(memory.place) is None:
+            standby = plan.score.standby(memory.place)
+            if standby is None and not to_come:
                 return
-            pressed = [ControlEvent("cue.go", 1.0, at_s, source="rehearsal")]
+            if standby is not None and not (to_come and _waits_for_sound(plan.cues[standby])):
+                pressed = [ControlEvent("cue.go", 1.0, at_s, source="rehearsal")]
         controls = reduce(controls, [*led, *pressed], table=table)
         asked_bpm, was = float(values[bpm_row]), transport
         follow = bool(values[ear_row] > 0)
@@ -128,13 +154,18 @@ def played(setlist: Setlist, recording: Recording, *, fps: float, hold_s: float,
         count = memory.place.count
         memory, params, latent = plan.step(memory, heard, hits, controls, tick)
         if memory.place.count != count:
-            if memory.current.index in seen and not any(cue.next.startswith("random") for cue in plan.cues):
+            if memory.current.index in seen and not (is_random or to_come):
                 return  # all begins again
             seen.add(memory.current.index)
             settled_s = math.inf
         settled_s = math.inf if memory.previous is not None else min(settled_s, at_s)
         values, before_s = params.values, at_s
         yield Moment(memory, params, latent, tick, heard)
+
+
+def _waits_for_sound(cue: Cue) -> bool:
+    """Whether a cue begins by what is heard, so that nobody has to press GO for it."""
+    return cue.armed and any(trigger.kind in ("position", "silence") for trigger in cue.triggers)
 
 
 def order_of(moments: Iterator[Moment]) -> list[Entry]:
@@ -258,7 +289,7 @@ def _pictures(
     trail = math.ceil(TRAIL_S * fps)
     drawn = {frame - back for frame in wanted for back in range(trail)}
     clock = SystemClock()
-    cast = Cast(setlist, clock=clock, notices=Notices(), choice=AUTO)
+    cast = Cast(setlist, clock=clock, notices=Notices(), choice=AUTO, budget_bytes=WHOLE)
     try:
         display = Headless(size_px=SIZE_PX)
     except NoDisplay as error:
@@ -266,16 +297,17 @@ def _pictures(
     tiles = {}
     try:
         cast.make(fps=fps, progress=announce)
-        stage = Stage(display, table=setlist.table, effects=setlist.shaders)
+        stage = Stage(display, table=setlist.table, effects=setlist.shaders, mixes=setlist.mixes)
         for moment in moments:
             if moment.tick.frame not in drawn:
                 continue
-            part = moment.latent.part if cast.over is not None else 0.0
-            image = _image(cast.host, moment.latent, clock) if part < 1.0 else None
-            over = None
-            if cast.over is not None and moment.latent.partner is not None:
-                over = _image(cast.over, moment.latent.partner, clock)
-            stage.show(image, moment.params, moment.tick, over=over, part=part, sound=moment.heard)
+            latent, partner = moment.latent, moment.latent.partner
+            part = latent.part if partner is not None else 0.0
+            image = _image(cast.roles[latent.creature].host, latent, clock) if part < 1.0 else None
+            over, who = None, (latent.creature, latent.creature)
+            if partner is not None:
+                over, who = _image(cast.roles[partner.creature].host, partner, clock), (who[0], partner.creature)
+            stage.show(image, moment.params, moment.tick, over=over, part=part, who=who, sound=moment.heard)
             place = wanted.get(moment.tick.frame)
             if place is not None:
                 tiles[place] = np.asarray(Pillow.fromarray(stage.read_pixels()[..., :3]).resize(TILE_PX))

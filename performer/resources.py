@@ -15,7 +15,9 @@ _BUNDLED = _PACKAGE / "bundled"
 ROOT = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
 
 SHADERS = ROOT / "shaders"
+TRANSITIONS = SHADERS / "transitions"
 SETLISTS = ROOT / "setlists"
+MAPPINGS = SETLISTS / "mappings"
 CHECKPOINTS = ROOT / "checkpoints"
 
 

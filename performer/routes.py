@@ -1,6 +1,7 @@
 """Routes as they are written: how sound, beat and knobs move parameters. One object does it all.
 
     source -> hold -> gate -> attack and release -> range -> curve -> invert -> amount -> mode -> target
+    hit -> gate -> range -> curve -> ring, with attack and release -> invert -> amount -> mode -> target
 
 How one acts from frame to frame stands in `choreography.modulation`.
 
@@ -40,6 +41,7 @@ DRAWN = ("random", "toggle")  # sources that are drawn anew whenever the route's
 HOLDS = 'beat, bar, a length such as "2 beats" or "4 bars", or a source that strikes or rises'
 BEATS = {"beat": 1.0, "beats": 1.0, "bar": 4.0, "bars": 4.0}
 SPARE = 16  # routes that can be added while the show plays
+RING_MOST_HZ = 12.0  # half of 24 frames a second: above, it would look like something else
 MOST = 1e6  # of any number of a route: what is larger is a slip
 
 
@@ -64,6 +66,7 @@ class RouteFile(
     invert: bool = False
     mode: str = "add"
     hold: str = ""
+    ring: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Route:
     hold_at: float = 0.5  # ... above this
     hold_beats: float = 0.0  # ... or each time so many beats have passed; 0 for never
     rest: float = 0.0  # what the source reads while there is nothing
+    ring_hz: float = 0.0  # a hit swings to and fro so often, ever less; 0 where it only falls
 
     @property
     def is_gated(self) -> bool:
@@ -180,6 +184,7 @@ def route_of(file: RouteFile, known: Mapping[str, Span], *, name: str = "") -> R
         hold_at=0.5 * (waits_for.low + waits_for.high),
         hold_beats=hold_beats,
         rest=span.rest,
+        ring_hz=file.ring,
     )
 
 
@@ -221,10 +226,26 @@ def problems(route: Route, *, known: Mapping[str, Span], table: ParamTable) -> l
         found.append(("hold", f"missing; {route.source!r} is drawn anew each time; expected {HOLDS}"))
     if is_held and known.get(route.source, Span()).is_hit:
         found.append(("hold", f"{route.source!r} is an instant, which cannot be held; let it hold another source"))
+    found += _ring_problems(route, known)
     for field in (each.name for each in fields(route)):
         value: Any = getattr(route, field)
         if isinstance(value, float) and not abs(value) <= MOST:  # neither infinities nor what is no number
             found.append((_KEYS.get(field, field), f"{value}; expected a number of {MOST:g} at most"))
+    return found
+
+
+def _ring_problems(route: Route, known: Mapping[str, Span]) -> list[tuple[str, str]]:
+    if route.ring_hz == 0.0:
+        return []
+    found = []
+    if not 0.0 < route.ring_hz <= RING_MOST_HZ:
+        found.append(("ring", f"{route.ring_hz}; expected 0 to {RING_MOST_HZ:g} Hz, which every frame rate shows"))
+    if route.source in known and not known[route.source].is_hit:
+        found.append(("ring", f"{route.source!r} strikes never; expected a hit, such as mix.kick, or no ring"))
+    if route.mode == "trigger":
+        found.append(("ring", 'a press does not ring; expected another mode than "trigger", or no ring'))
+    if route.release_s == 0:
+        found.append(("release", "0 leaves no time to ring; expected seconds > 0, or no ring"))
     return found
 
 
@@ -237,4 +258,5 @@ _KEYS = {
     "in_high": "in",
     "out_low": "out",
     "out_high": "out",
+    "ring_hz": "ring",
 }

@@ -7,34 +7,50 @@ import ipaddress
 import math
 import tomllib
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 import numpy as np
 
+from performer import mappings, resources
 from performer import params as parameters
-from performer import resources
 from performer import routes as routing
 from performer.audio.features import feature_names, hit_kinds, table_with
 from performer.audio.knobs import ear_params
-from performer.audio.source import BandSpec, SourceError, SourceKind, SourceSpec, VoiceSpec, check_source
+from performer.audio.source import BandSpec, SourceError, SourceKind, SourceSpec, VoiceSpec, check_source, probe_file
+from performer.bridges import SUFFIX as BRIDGE_SUFFIX
+from performer.bridges import Bridge
+from performer.choreography.keyframes import Keyframe, Keyframes, keyframes
 from performer.choreography.lfo import lfo_params
 from performer.choreography.modulation import MADE
-from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
+from performer.choreography.motion import bend_params, motion_params, trait_params
 from performer.choreography.plan import Plan
 from performer.choreography.score import ENDS, Cue, Length
+from performer.choreography.transition import (
+    DIP,
+    FORM_FIRST,
+    KINDS,
+    SHADER,
+    TEXTURE_FIRST,
+    TOGETHER,
+    Timing,
+    Transition,
+    Window,
+)
+from performer.clock import local_offset_s
 from performer.control.ableton import LiveKnob, LiveSpec
 from performer.control.addresses import NORM, Bind
-from performer.flow import frozen_array
+from performer.creatures import Creature, Pair, anatomies_of, bridges_between
+from performer.flow import F32, GROUP_NAMES, frozen_array
 from performer.generators import checkpoint as species
-from performer.generators.mapping import Mapping
+from performer.mappings import Mapped, MappingFile
 from performer.params import Kind, Param, ParamTable, nearest
 from performer.refusal import Refused
 from performer.routes import BEATS, RouteFile, Span
 from performer.stage.compositor import stage_params
-from performer.stage.isf import IsfError, params_of
+from performer.stage.isf import IsfError, effect_name, params_of, read_isf
+from performer.triggers import TriggerFile, check_alone, names_of, triggers_of
 
 SCHEMA = 1
 DEMO = "metamorphosis"  # the setlist of `performer play` without a name
@@ -53,13 +69,28 @@ class SetlistError(Refused):
         self.problems = problems
 
 
-class _CueFile(msgspec.Struct, forbid_unknown_fields=True):
+class _KeyframeFile(msgspec.Struct, forbid_unknown_fields=True):
+    at: float | str
+    seed: int | None = None
+    coarse: int | None = None
+    middle: int | None = None
+    fine: int | None = None
+    params: dict[str, Any] = {}
+
+
+class _CueFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": "class"}):
     id: str
     name: str = ""
+    species: str = ""  # empty for the setlist's own, with its partners
+    label: int = 0
+    partner: str | list[str] = ""
+    transition: str = "auto"
+    timing: dict[str, Window] = {}
     notes: str = ""
     seed: int | None = None
     tags: list[str] = []
     armed: bool = True
+    trigger: list[TriggerFile] = []
     quantize: float | str | None = None
     pre_wait: float | str = 0.0
     fade: float | str = 4.0
@@ -67,8 +98,12 @@ class _CueFile(msgspec.Struct, forbid_unknown_fields=True):
     duration: float | str | None = None
     post_wait: float | str = 0.0
     next: str = "hold"
+    mapping: list[str] = []
     params: dict[str, Any] = {}
     route: list[RouteFile] = []
+    keyframe: list[_KeyframeFile] = []
+    keyframes: str = "hold"  # or loop
+    length: float | str | None = None  # of the loop
 
 
 class _AudioFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -128,10 +163,12 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     audio: _AudioFile = msgspec.field(default_factory=_AudioFile)
     voices: dict[str, list[int] | _VoiceFile] = {}
     bands: dict[str, tuple[float, float]] = {}
+    bridges: list[str] = []
     shaders: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_SHADERS))
     osc: dict[str, str | _BindFile] = {}
     ableton: _AbletonFile | None = None
     control: _ControlFile = msgspec.field(default_factory=_ControlFile)
+    mapping: list[str] = []
     params: dict[str, Any] = {}
     route: list[RouteFile] = []
     cue: list[_CueFile] = []
@@ -143,10 +180,11 @@ class Setlist:
 
     path: Path
     name: str
-    checkpoint: species.Checkpoint
-    label: int  # the class that a conditional species draws
-    partners: tuple[species.Checkpoint, ...]  # what the species can become, one after the other
-    stranger: str  # why the only partner is no sibling and is faded to as a picture; empty where all are siblings
+    creatures: tuple[Creature, ...]  # the setlist's own first
+    stranger: str  # why its only partner is no sibling, but the second creature, and is faded to; empty where it is
+    bridges: dict[Pair, Bridge]
+    mixes: tuple[Path, ...]  # the shaders of transitions
+    remarks: tuple[str, ...]  # what is no fault, and good to know before doors
     audio: SourceSpec
     voices: tuple[VoiceSpec, ...]
     bands: tuple[BandSpec, ...]  # its own, besides those that every voice has
@@ -161,42 +199,27 @@ class Setlist:
     silence_s: float  # a sender that is silent for so long lets go of what it holds; 0 for never
 
     @property
-    def siblings(self) -> tuple[species.Checkpoint, ...]:
-        """The partners that the species is crossbred with, in their order."""
-        return () if self.stranger else self.partners
+    def checkpoint(self) -> species.Checkpoint:
+        """The setlist's own species."""
+        return self.creatures[0].checkpoint
+
+    @property
+    def partners(self) -> tuple[species.Checkpoint, ...]:
+        """What that can become, one after the other."""
+        return (self.creatures[1].checkpoint,) if self.stranger else self.creatures[0].siblings
 
     def plan(self) -> Plan:
         """The choreography of this show."""
-        chain = (self.checkpoint, *self.partners)
-        mappings = [Mapping(each, label=self.label if self.label in each.sizes.labels else 0) for each in chain]
-        anatomies = [_anatomy(each, mapping) for each, mapping in zip(chain, mappings, strict=True)]
-        anatomy = anatomies.pop()
-        for at in reversed(range(len(anatomies))):
-            between = None if self.stranger else partial(mappings[at].w_between, mappings[at + 1])
-            anatomy = replace(anatomies[at], partner=anatomy, w_between=between)
         return Plan(
             table=self.table,
             cues=self.cues,
-            anatomy=replace(anatomy, traits=self.checkpoint.trait_directions),
+            anatomies=anatomies_of(self.creatures, is_stranger=bool(self.stranger)),
+            bridges=self.bridges,
             voices=[voice.name for voice in self.voices],
             feature_names=feature_names(self.bands),
             hit_kinds=hit_kinds(self.bands),
+            offset_of=local_offset_s,
         )
-
-
-def _anatomy(checkpoint: species.Checkpoint, mapping: Mapping) -> Anatomy:
-    sizes = checkpoint.sizes
-    return Anatomy(
-        num_ws=sizes.num_ws,
-        w_dim=sizes.w_dim,
-        z_dim=sizes.z_dim,
-        noise_layers=sizes.noise_layers,
-        coarse=sizes.coarse,
-        middle=sizes.middle,
-        w_avg=mapping.w_avg,
-        w_from_z=mapping.w_from_z,
-        label_row=mapping.label_row,
-    )
 
 
 def locate(name: str) -> Path:
@@ -224,7 +247,7 @@ def load(
     Raises:
         SetlistError: with all problems that were found.
     """
-    file = _read(path)
+    file = _read(path, _SetlistFile)
     problems: list[str] = []
 
     def note(where: str, sentence: str) -> None:
@@ -244,7 +267,17 @@ def load(
             label = 0
         else:
             note("class", f"{label}; expected 0 to {checkpoint.sizes.labels[-1]}, as the species has classes")
+    creatures: list[Creature] = []
+    if checkpoint is not None:
+        creatures.append(Creature(checkpoint=checkpoint, label=label, siblings=() if stranger else partners))
+        creatures += [Creature(checkpoint=each) for each in partners if stranger]
+    numbers = [
+        _creature(path, f"cue[{index}] (id {cue.id!r})", cue, creatures, stranger, note)
+        for index, cue in enumerate(file.cue)
+    ]
+    crossings, remarks = _bridges(path, file.bridges, creatures, note)
     shaders = _shaders(path, file.shaders, note)
+    transitions, mixes = _transitions(path, file.cue, numbers, crossings, creatures, note)
     voices, bands = _voices(file.voices, note), _bands(file.bands, note)
     names = [voice.name for voice in voices]
     if file.audio.beat and file.audio.beat not in names:
@@ -260,8 +293,9 @@ def load(
         except SourceError as error:  # it names the key; a source of the command line is not the setlist's fault
             problems.append(f"{path}: {error}" if audio is None else str(error))
 
-    routes = _named_routes(file)
-    table = _table(routes, names, shaders, checkpoint.traits if checkpoint is not None else (), note)
+    mapped = [_mapped(path, where, wanted, names, bands, note) for where, wanted in _wanted(file)]
+    routes, played = _named_routes(file, mapped, note)
+    table = _table(routes, names, (*shaders, *mixes), _traits(creatures), note)
     known = routing.sources(names, _spans(bands), table, made=MADE)
     for where, _, route in routes:
         for key, sentence in routing.problems(routing.route_of(route, known), known=known, table=table):
@@ -271,16 +305,22 @@ def load(
     if not 0.0 <= file.control.silence < math.inf:
         note("control.silence", f"{file.control.silence}; expected seconds, or 0 for never")
     defaults = table.defaults()
-    _assign(defaults, None, table, file.params, "params", note)
+    for where, content in (*mapped[0].params, ("params", file.params)):
+        _assign(defaults, None, table, content, where, note)
     cues = []
     seen: dict[str, int] = {}
+    music_s, triggered = _music_s(file.audio, source if audio is None else None), []
     for index, cue in enumerate(file.cue):
         where = f"cue[{index}] (id {cue.id!r})"
+        triggers = triggers_of(cue.trigger, where, note, has_live=file.ableton is not None, music_s=music_s)
+        triggered.append((where, cue.armed, triggers))
         if cue.id in seen:
             note(f"{where}.id", f"{cue.id!r} is the id of cue[{seen[cue.id]}] too; expected a different text for each")
         seen[cue.id] = index
         values, named = defaults.copy(), np.zeros(len(table), bool)
-        _assign(values, named, table, cue.params, f"{where}.params", note)
+        for place, content in (*mapped[index + 1].params, (f"{where}.params", cue.params)):
+            _assign(values, named, table, content, place, note)
+        ways = _keyframes(cue, where, table, values, named, note)
         _check_next(cue, file.cue, where, note)
         if cue.curve not in routing.CURVES:
             note(f"{where}.curve", f"{cue.curve!r}; expected one of: {', '.join(routing.CURVES)}")
@@ -291,28 +331,36 @@ def load(
                 notes=cue.notes,
                 tags=tuple(cue.tags),
                 armed=cue.armed,
+                triggers=triggers,
                 quantize=_quantize(cue.quantize, f"{where}.quantize", note),
                 pre_wait=_length(cue.pre_wait, f"{where}.pre_wait", note),
                 post_wait=_length(cue.post_wait, f"{where}.post_wait", note),
                 curve=cue.curve,
+                creature=numbers[index],
+                transition=transitions[index],
                 seed=file.seed if cue.seed is None else cue.seed,
                 values=frozen_array(values),
                 named=frozen_array(named),
-                routes=tuple(routing.route_of(route, known) for route in (*file.route, *cue.route)),
+                routes=tuple(routing.route_of(route, known) for route in played[index]),
+                keyframes=ways,
                 fade=_length(cue.fade, f"{where}.fade", note),
                 duration=None if cue.duration is None else _length(cue.duration, f"{where}.duration", note),
                 next=cue.next,
             )
         )
+    check_alone(triggered, note)
+    if live is not None:
+        live = replace(live, scene_cues=names_of(cues, "scene"), locator_cues=names_of(cues, "locator"))
     if problems or checkpoint is None or source is None:
         raise SetlistError(problems)
     return Setlist(
         path=path,
         name=file.name,
-        checkpoint=checkpoint,
-        label=label,
-        partners=partners,
+        creatures=tuple(creatures),
         stranger=stranger,
+        bridges=crossings,
+        mixes=mixes,
+        remarks=tuple(remarks),
         audio=source,
         voices=voices,
         bands=bands,
@@ -328,7 +376,10 @@ def load(
     )
 
 
-def _read(path: Path) -> _SetlistFile:
+_File = TypeVar("_File", bound=msgspec.Struct)
+
+
+def _read(path: Path, kind: type[_File]) -> _File:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -337,11 +388,11 @@ def _read(path: Path) -> _SetlistFile:
         raise SetlistError([f"{path}: is not text in UTF-8; expected a .toml file; save it again as UTF-8"]) from None
     except tomllib.TOMLDecodeError as error:
         raise SetlistError([f"{path}: not TOML: {error}; mend that line"]) from None
-    problems = [f"{path}: {where}: {sentence}" for where, sentence in _strangers(content, _SetlistFile, "")]
+    problems = [f"{path}: {where}: {sentence}" for where, sentence in _strangers(content, kind, "")]
     if problems:
         raise SetlistError(problems)
     try:
-        return msgspec.convert(content, _SetlistFile)
+        return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         # "Expected `float`, got `str` - at `$.cue[0].fade`"
         sentence, _, where = str(error).partition(" - at `$.")
@@ -371,10 +422,12 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
     nested: dict[str, type[msgspec.Struct]] = {
         "cue": _CueFile,
         "route": RouteFile,
+        "keyframe": _KeyframeFile,
         "audio": _AudioFile,
         "control": _ControlFile,
         "ableton": _AbletonFile,
         "knob": _LiveKnobFile,
+        "trigger": TriggerFile,
     }
     named: dict[str, type[msgspec.Struct]] = {"osc": _BindFile, "voices": _VoiceFile}
     for key, value in content.items():
@@ -410,7 +463,13 @@ def _species(path: Path, key: str, name: str, note: Any, *, instead: str) -> spe
 
 
 def _partners(
-    path: Path, named: str | list[str], checkpoint: species.Checkpoint | None, note: Any, *, instead: str
+    path: Path,
+    named: str | list[str],
+    checkpoint: species.Checkpoint | None,
+    note: Any,
+    *,
+    instead: str,
+    key: str = "partner",
 ) -> tuple[tuple[species.Checkpoint, ...], str]:
     """(what the species becomes, in order; why the only one is no sibling and is faded to, empty where all are)."""
     if isinstance(named, str):
@@ -418,19 +477,141 @@ def _partners(
     names = [instead] if instead else named
     found, reason = [], ""
     for index, name in enumerate(names):
-        key = "partner" if len(names) == 1 else f"partner[{index}]"
-        partner = _species(path, key, name, note, instead=instead)
+        place = key if len(names) == 1 else f"{key}[{index}]"
+        partner = _species(path, place, name, note, instead=instead)
         if partner is None or checkpoint is None:
             continue
         found.append(partner)
         reason = species.stranger(checkpoint, partner)
         if reason and len(names) > 1:
             note(
-                key,
+                place,
                 f"{name!r} is no sibling of {checkpoint.provenance.name}: {reason}; expected one that was trained on from "
                 "it, since a chain is crossbred; take it out, or make it the only partner: pictures then fade over",
             )
     return tuple(found), reason
+
+
+def _creature(path: Path, where: str, cue: _CueFile, creatures: list[Creature], stranger: str, note: Any) -> int:
+    """The number of the creature that a cue names; a new one is added."""
+    if not cue.species:
+        for key, value in (("partner", cue.partner), ("class", cue.label)):
+            if value:
+                note(f"{where}.{key}", f"{value!r}, but no species; expected the cue's own species beside it")
+        return 0
+    if stranger:
+        note(
+            f"{where}.species",
+            f"{cue.species!r} beside a partner that is no sibling ({stranger}); expected no such partner at the top: "
+            "make it the species of a cue, and it is faded to",
+        )
+    checkpoint = _species(path, f"{where}.species", cue.species, note, instead="")
+    siblings, strange = _partners(path, cue.partner, checkpoint, note, instead="", key=f"{where}.partner")
+    if strange and len(siblings) == 1:
+        note(f"{where}.partner", f"{strange}; expected a sibling; give what is to be faded to a cue of its own")
+    if checkpoint is None:
+        return 0
+    if cue.label not in checkpoint.sizes.labels:
+        note(f"{where}.class", f"{cue.label}; expected 0 to {checkpoint.sizes.labels[-1]}, as the species has classes")
+    made = Creature(checkpoint=checkpoint, label=cue.label, siblings=siblings)
+    for number, each in enumerate(creatures):
+        if each.is_same(made):
+            return number
+    creatures.append(made)
+    return len(creatures) - 1
+
+
+def _bridges(
+    path: Path, names: list[str], creatures: list[Creature], note: Any
+) -> tuple[dict[Pair, Bridge], list[str]]:
+    """The bridges that may be crossed, and why others may not."""
+    files = {}
+    for index, name in enumerate(names):
+        file = resources.find(name, beside=path.parent, bundled=resources.CHECKPOINTS, suffix=BRIDGE_SUFFIX)
+        if file is None:
+            note(f"bridges[{index}]", f"{name!r} not found; expected a file that `performer bridge A B` has made")
+        else:
+            files[f"bridges[{index}]"] = file
+    return bridges_between(creatures, files, note)
+
+
+def _transitions(
+    path: Path,
+    cues: list[_CueFile],
+    numbers: list[int],
+    crossings: dict[Pair, Bridge],
+    creatures: list[Creature],
+    note: Any,
+) -> tuple[list[Transition], tuple[Path, ...]]:
+    """How each cue comes in, and the shaders that this takes."""
+    found, mixes = [], dict[str, Path]()
+    for index, cue in enumerate(cues):
+        where = f"cue[{index}] (id {cue.id!r})"
+        kind, _, name = cue.transition.partition(" ") if cue.transition.startswith(SHADER) else (cue.transition, "", "")
+        if kind not in (*KINDS, SHADER) or (kind == SHADER and not name):
+            known = ", ".join((*KINDS, f"{SHADER} <name>"))
+            note(f"{where}.transition", f"{cue.transition!r}{nearest(cue.transition, KINDS)}; expected one of: {known}")
+        elif kind == "bridge" and not any(onto == numbers[index] for _, onto in crossings):
+            what = creatures[numbers[index]].name if creatures else "this species"
+            note(
+                f"{where}.transition",
+                f"no bridge leads to {what}; expected one between it and the species of another cue: "
+                "make it with `performer bridge A B`, and name it in bridges",
+            )
+        elif kind in (SHADER, DIP):
+            name = name or DIP
+            file = resources.find(name, beside=path.parent, bundled=resources.TRANSITIONS, suffix=".fs")
+            if file is None:
+                bundled = sorted(each.stem for each in resources.TRANSITIONS.glob("*.fs"))
+                note(
+                    f"{where}.transition",
+                    f"{name!r} not found; expected an ISF transition (.fs) or one of: {', '.join(bundled)}",
+                )
+            else:
+                _check_mix(file, f"{where}.transition", note)
+                mixes[name] = file
+                name = effect_name(file)
+        found.append(Transition(kind, _timing(kind, cue.timing, f"{where}.timing", note), name))
+    return found, tuple(mixes.values())
+
+
+def _check_mix(path: Path, where: str, note: Any) -> None:
+    try:
+        isf = read_isf(path)
+    except IsfError as error:
+        note(where, str(error))
+        return
+    if not isf.is_transition:
+        note(
+            where,
+            f"{path} mixes no two pictures; expected an ISF transition, with the images startImage and endImage and "
+            "the float progress",
+        )
+
+
+def _timing(kind: str, given: dict[str, Window], where: str, note: Any) -> Timing:
+    """When each layer group comes."""
+    windows = list({"form first": FORM_FIRST, "texture first": TEXTURE_FIRST}.get(kind, TOGETHER))
+    for group, window in given.items():
+        if group not in GROUP_NAMES:
+            sentence = f"no layer group{nearest(group, GROUP_NAMES)}; expected one of: {', '.join(GROUP_NAMES)}"
+            note(f"{where}.{group}", sentence)
+        elif not 0.0 <= window[0] < window[1] <= 1.0:
+            note(f"{where}.{group}", f"{list(window)}; expected from and to, in parts of the fade, such as [0.0, 0.6]")
+        else:
+            windows[GROUP_NAMES.index(group)] = window
+    form, parts, texture = windows
+    return form, parts, texture
+
+
+def _traits(creatures: list[Creature]) -> tuple[str, ...]:
+    """What each `trait` parameter moves; in several species, each its own."""
+    most = max((len(each.checkpoint.traits) for each in creatures), default=0)
+    named = []
+    for number in range(most):
+        names = [each.checkpoint.traits[number] for each in creatures if number < len(each.checkpoint.traits)]
+        named.append(" or ".join(dict.fromkeys(names)))
+    return tuple(named)
 
 
 def _shaders(path: Path, names: list[str], note: Any) -> tuple[Path, ...]:
@@ -490,6 +671,19 @@ def _audio(path: Path, audio: _AudioFile, note: Any) -> SourceSpec | None:
         offset_s=audio.offset,
         tone_hz=audio.tone_hz,
     )
+
+
+def _music_s(audio: _AudioFile, source: SourceSpec | None) -> float | None:
+    """Length of the setlist's sound file, infinite while unknown; None where its source is none.
+
+    source: what was made of it; None where it is not to be had, or the command line has another.
+    """
+    if audio.source != "file":
+        return None
+    try:
+        return (probe_file(source.path)[2] if source is not None else 0.0) or math.inf
+    except SourceError:  # it has been told already
+        return math.inf
 
 
 def _table(
@@ -577,6 +771,47 @@ def _length(value: float | str, where: str, note: Any) -> Length:
     return length
 
 
+def _keyframes(cue: _CueFile, where: str, table: ParamTable, values: F32, named: Any, note: Any) -> Keyframes | None:
+    """The ways through the keyframes of a cue; None where it has none. Writes to values and named, [P] both."""
+    if cue.keyframes not in ("hold", "loop"):
+        note(f"{where}.keyframes", f"{cue.keyframes!r}; expected hold or loop")
+    length = None if cue.length is None else _length(cue.length, f"{where}.length", note)
+    if (cue.keyframes == "loop") != (length is not None and length.amount > 0):
+        note(f"{where}.length", 'keyframes = "loop" and a length, such as "16 bars", belong together')
+    if not cue.keyframe:
+        if cue.keyframes == "loop" or length is not None:
+            note(f"{where}.keyframe", "none; expected at least one [[cue.keyframe]]")
+        return None
+    frames, times = [], [] if length is None else [length]
+    for index, file in enumerate(cue.keyframe):
+        place = f"{where}.keyframe[{index}]"
+        times.append(at := _length(file.at, f"{place}.at", note))
+        if length is not None and at.amount >= length.amount:
+            note(f"{place}.at", f"{file.at!r}; the loop has a length of {cue.length!r}; expected less")
+        if any(frame.at == at.amount for frame in frames):
+            note(f"{place}.at", f"{file.at!r} is the time of another keyframe; put both into one")
+        animals = tuple(file.seed if each is None else each for each in (file.coarse, file.middle, file.fine))
+        if any(number is not None and not 0 <= number < 2**32 for number in animals):
+            note(place, f"expected seeds from 0 to {2**32 - 1}")
+        if animals == (None,) * len(animals) and not file.params:
+            note(place, "says nothing; expected a seed, coarse, middle or fine, or params")
+        there, told = values.copy(), np.zeros(len(table), bool)
+        _assign(there, told, table, file.params, f"{place}.params", note)
+        rows = np.flatnonzero(told).tolist()
+        frames.append(Keyframe(at=at.amount, animals=animals, values=tuple((row, float(there[row])) for row in rows)))
+        named |= told
+    in_beats = any(each.in_beats for each in times)
+    if any(each.amount and each.in_beats != in_beats for each in times):
+        note(f"{where}.keyframe", "some times are seconds and some are beats; expected one of the two in a cue")
+    for group, name in enumerate(GROUP_NAMES):
+        # Where keyframes lead, the walk does not, unless the cue asks for it.
+        leads = any(frame.animals[group] is not None for frame in frames)
+        if leads and not named[[table.row("walk.amount"), table.row(f"walk.{name}")]].any():
+            values[table.row(f"walk.{name}")] = 0.0
+    steps = [row for row, param in enumerate(table.params) if param.kind is not Kind.FLOAT]
+    return keyframes(frames, in_beats=in_beats, loop=length.amount if length is not None else 0.0, steps=steps)
+
+
 def _check_next(cue: _CueFile, cues: list[_CueFile], where: str, note: Any) -> None:
     """Whether what comes by itself is to be found, and has a time to come."""
     how, _, which = cue.next.partition(" ")
@@ -605,17 +840,82 @@ def _quantize(value: float | str | None, where: str, note: Any) -> float | None:
     return beats
 
 
-def _named_routes(file: _SetlistFile) -> list[tuple[str, str, RouteFile]]:
-    """(where, cue, route) of all routes, each with a name; the cue's id is empty where a route belongs to all."""
-    found = []
-    for where, cue, routes in [
-        ("", "", file.route),
-        *((f"cue[{index}] (id {cue.id!r}).", cue.id, cue.route) for index, cue in enumerate(file.cue)),
-    ]:
-        for index, route in enumerate(routes):
-            route.name = route.name or routing.default_name(index, cue=cue)
-            found.append((f"{where}route[{index}]", cue, route))
-    return found
+def _wanted(file: _SetlistFile) -> list[tuple[str, list[str]]]:
+    """(where, mappings) of all cues, then of each."""
+    cues = [(f"cue[{index}] (id {cue.id!r}).mapping", cue.mapping) for index, cue in enumerate(file.cue)]
+    return [("mapping", file.mapping), *cues]
+
+
+def _mapped(
+    path: Path, where: str, wanted: list[str], voices: list[str], bands: tuple[BandSpec, ...], note: Any
+) -> Mapped:
+    """What mappings bring."""
+    mapped = Mapped()
+    for index, text in enumerate(wanted):
+        if text in wanted[:index]:
+            note(f"{where}[{index}]", f"{text!r} is there twice; take one out")
+            continue
+        name, voice = mappings.spoken(text, voices=voices)
+        found = mappings.locate(name, folder=path.parent)
+        if found is None:
+            ours = ", ".join(mappings.bundled())
+            sentence = f"expected one of: {ours}; or a .toml file; with a voice behind it, or none"
+            note(f"{where}[{index}]", f"{text!r} not found; {sentence}")
+            continue
+        try:
+            file = _read(found, MappingFile)
+        except SetlistError as error:
+            note(f"{where}[{index}]", error.problems[0])
+            continue
+        routes = mappings.routes_of(
+            file, name=found.stem, voice=voice, first_voice=voices[0], heard=feature_names(bands)
+        )
+        place = f"{where}[{index}] ({found.stem})"
+        mapped.params.append((f"{place}.params", file.params))
+        mapped.routes.extend((f"{place}.route[{at}]", route) for at, route in enumerate(routes))
+    return mapped
+
+
+def _named_routes(
+    file: _SetlistFile, mapped: list[Mapped], note: Any
+) -> tuple[list[tuple[str, str, RouteFile]], list[list[RouteFile]]]:
+    """((where, cue, route) of all routes, each with a name; the routes of each cue in the order in which they play).
+
+    The cue's id is empty where a route belongs to all. Mappings come first. A route of all cues that is named as one of a
+    mapping takes its place, so that it plays where the mapping does.
+    """
+    for index, route in enumerate(file.route):
+        route.name = route.name or routing.default_name(index)
+    own = {route.name: (f"route[{index}]", route) for index, route in reversed(list(enumerate(file.route)))}
+    taken = {route.name for each in mapped for _, route in each.routes}
+    found: list[tuple[str, str, RouteFile]] = []
+    shared = [own.get(route.name, (where, route)) for where, route in mapped[0].routes]
+    shared += [
+        (f"route[{index}]", route)
+        for index, route in enumerate(file.route)
+        if route.name not in taken or own[route.name][1] is not route
+    ]
+    found += [(where, "", route) for where, route in shared]
+    everywhere = {route.name for _, route in mapped[0].routes}
+    cues: dict[str, list[str]] = {}  # by route of a mapping: those that play it
+    played = []
+    for index, (cue, each) in enumerate(zip(file.cue, mapped[1:], strict=True)):
+        place = f"cue[{index}] (id {cue.id!r})."
+        for where, route in each.routes:
+            if route.name in everywhere:
+                note(where, f"{route.name!r} plays in all cues already; name the mapping here, or for all cues")
+                break
+        brought = [own.get(route.name, (where, route)) for where, route in each.routes]
+        for where, route in brought:
+            if route.name not in cues:
+                found.append((where, "", route))
+            cues.setdefault(route.name, []).append(cue.id)
+        for at, route in enumerate(cue.route):
+            route.name = route.name or routing.default_name(at, cue=cue.id)
+            found.append((f"{place}route[{at}]", cue.id, route))
+        played.append([*(route for _, route in shared), *(route for _, route in brought), *cue.route])
+    named = [(where, ", ".join(cues.get(route.name, [])) or cue, route) for where, cue, route in found]
+    return named, played
 
 
 def _spans(bands: tuple[BandSpec, ...]) -> dict[str, Span]:

@@ -7,12 +7,14 @@ Nothing escapes the frame: what goes wrong in it is announced once, and the next
 """
 
 import gc
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from performer.audio.ears import Ears
 from performer.audio.features import BANDS, column
 from performer.audio.knobs import Knobs
+from performer.cast import Cast
 from performer.choreography.transport import Transport
 from performer.clock import Clock
 from performer.control.hands import Hands, HandsStatus, ShowState
@@ -23,6 +25,7 @@ from performer.meter import FrameMeter, LightMeter
 from performer.notices import Notices
 from performer.pace import SWAP_MARGIN_S, Pace, Spent
 from performer.params import Controls, reduce
+from performer.role import Role
 from performer.setlist import Setlist
 from performer.stage.compositor import Stage
 from performer.stage.hud import HudMessage, HudState
@@ -45,9 +48,7 @@ class Show:
         setlist: Setlist,
         *,
         display: Display,
-        host: EngineHost,
-        over: EngineHost | None = None,
-        small: EngineHost | None = None,
+        cast: Cast,
         ears: Ears,
         hands: Hands,
         clock: Clock,
@@ -55,18 +56,18 @@ class Show:
         outputs: Sequence[Output] = (),
         fps: float | None = None,
         first_cue: int = 0,
+        wall_s: Callable[[], float] = time.time,
     ) -> None:
         self.setlist = setlist
         self.table = setlist.table
         self.plan = setlist.plan()
         self.display = display
-        self.stage = Stage(display, table=self.table, effects=setlist.shaders)
-        self.host = host
-        self.over = over  # draws a partner that is no sibling
-        self.small = small  # draws a smaller picture of the species, for a machine that is short of time
+        self.stage = Stage(display, table=self.table, effects=setlist.shaders, mixes=setlist.mixes)
+        self.cast = cast
         self.ears = ears
         self.hands = hands
         self.clock = clock
+        self._wall_s = wall_s
         self.notices = notices
         self.outputs = list(outputs)
         self._left_out: list[Output] = []  # those that failed
@@ -85,8 +86,6 @@ class Show:
         self._tier = self._governor.tier
         self._missed = 0  # slots that were missed before the newest frame
         self._is_due = False  # whether the newest frame has a latent of its own
-        self._drawing, self._drawing_s = host, 0.0  # draws the species, and since when
-        self._species = host  # the one whose picture is seen
         self._seen_image: tuple[EngineHost, int] | None = None
         self._infer, self._draw = Spent(0.010), Spent(0.008)
         self._controls = Controls.none(self.table)
@@ -100,7 +99,9 @@ class Show:
         self._memory = self.plan.enter(first_cue, at_s=clock.now_s(), beat=self._transport.line.at(clock.now_s()))
         values = self.plan.cues[first_cue].values
         self._params = Params(values, knobs=values)
-        self._part = 0.0  # how much of a partner that is no sibling is seen
+        first = self.plan.cues[first_cue].creature
+        self._on_stage = (first, first)  # the creature that is seen, and the one that fades over it where there is one
+        self._part = 0.0  # how much of that is seen
         self._frame = 0
         self._choreography_ms = 0.0
         self._photon_s = clock.now_s()
@@ -136,9 +137,19 @@ class Show:
         return self._pace.missed
 
     @property
+    def host(self) -> EngineHost:
+        """The engine whose picture is seen."""
+        return self._role.seen
+
+    @property
+    def has_light(self) -> bool:
+        """Whether there is a picture to be seen."""
+        return self._role.latest() is not None
+
+    @property
     def images(self) -> int:
         """Pictures finished by all engines since the show began."""
-        return sum(host.images for host in self._hosts)
+        return self.cast.images
 
     def run(self, *, seconds: float | None = None) -> None:
         """Play until somebody ends it, or for so many seconds."""
@@ -160,7 +171,9 @@ class Show:
         image, over, params, tick = self._images_and_params(draw_s)
         hud = self._hud_state() if self.is_hud_shown else None
         sound = self.ears.latest() if self.stage.hears else None  # as late as can be: it is drawn at once
-        frame = self.stage.show(image, params, tick, hud=hud, over=over, part=self._part, sound=sound)
+        frame = self.stage.show(
+            image, params, tick, hud=hud, over=over, part=self._part, who=self._on_stage, sound=sound
+        )
         self._presented_s = self.clock.now_s()
 
         if self._paced_by_display:
@@ -174,7 +187,7 @@ class Show:
             self.frame_intervals_s.append(interval_s)
         self.light.shown(over if self._part >= 1.0 else image, at_s=self._presented_s)
         frame.spent_ms["choreography"] = self._choreography_ms
-        frame.spent_ms["engine"] = self._seen.infer_ms
+        frame.spent_ms["engine"] = self.host.infer_ms
         self._hand_out(frame)
         self._govern(over if self._part >= 1.0 else image, drawn_s=drawn_s)
         self._watch()
@@ -208,7 +221,13 @@ class Show:
         self._is_due = False
         try:
             self._memory, self._params, latent = self.plan.step(
-                self._memory, features, hits, self._controls, tick, edits=self.hands.edits()
+                self._memory,
+                features,
+                hits,
+                self._controls,
+                tick,
+                edits=self.hands.edits(),
+                absent=self.cast.absent,
             )
             self.light.heard(hits, submitted_s=self.clock.now_s())
             self._submit(latent)  # never waits
@@ -217,56 +236,48 @@ class Show:
             self.notices.say(f"a frame's choreography failed: {error!r}", at_s=self.clock.now_s(), severe=True)
         self._choreography_ms = (self.clock.now_s() - begun_s) * 1e3
         self.clock.sleep_until(draw_s)
-        image, over = self._latest(), self.over.latest() if self.over is not None else None
+        image, over = (self.cast.roles[number].latest() for number in self._on_stage)
         awaited = over if self._part >= 1.0 else image
         if awaited is not None:
             self._infer.took(min(awaited.ready_s - awaited.submitted_s, self._pace.period_s) + 0.002)
         return image, over, self._params, tick
 
     def _submit(self, latent: LatentFrame) -> None:
-        """Hand a latent to the engines whose pictures are seen, in the frames that have one of their own."""
-        self._part = latent.part if self.over is not None else 0.0
+        """Hand latents to the engines whose pictures are seen, in the frames that have one of their own."""
+        partner = latent.partner
+        on_stage = latent.creature, partner.creature if partner is not None else latent.creature
+        for number in {*self._on_stage} - {*on_stage}:
+            self.cast.roles[number].rest()
+        self._on_stage, self._part = on_stage, latent.part if partner is not None else 0.0
         self._is_due = self._frame % self._tier.every == 0
         if not self._is_due:
             return
         if self._part < 1.0:
-            self._drawing.submit(latent)
-        if self.over is not None and latent.partner is not None:
-            self.over.submit(latent.partner)
+            self._draw_by(latent)
+        if partner is not None:
+            self._draw_by(partner)
 
-    def _latest(self) -> Image | None:
-        """The newest picture of the species. While another host takes over, that of the one before."""
-        if self._species is not self._drawing:
-            image = self._drawing.latest()
-            if image is not None and image.submitted_s >= self._drawing_s:  # what it drew long ago is not shown again
-                self._species = self._drawing
-        image = self._species.latest()
-        if image is not None and self._species is self.small:
-            return replace(image, serial=-image.serial)  # both count from one, and no picture is to pass for another
-        return image
+    def _draw_by(self, latent: LatentFrame) -> None:
+        self.cast.roles[latent.creature].submit(latent, small=self._tier.small, at_s=self.clock.now_s())
 
     @property
-    def _hosts(self) -> list[EngineHost]:
-        return [host for host in (self.host, self.small, self.over) if host is not None]
-
-    @property
-    def _seen(self) -> EngineHost:
+    def _role(self) -> Role:
         """The one whose picture is seen most."""
-        return self.over if self.over is not None and self._part >= 0.5 else self._species
+        return self.cast.roles[self._on_stage[self._part >= 0.5]]
 
     def _govern(self, image: Image | None, *, drawn_s: float) -> None:
         """Give up, or take up again, what the machine cannot or can hold."""
-        seen_image = (self._seen, image.serial) if image is not None else None
+        seen_image = (self.host, image.serial) if image is not None else None
         is_new, self._seen_image = seen_image is not None and seen_image != self._seen_image, seen_image
         missed, self._missed = self._pace.missed - self._missed, self._pace.missed
         change = self._governor.frame(
             at_s=self._presented_s,
             missed=missed,
             draw_s=drawn_s,
-            infer_s=self._seen.infer_ms / 1e3,
+            infer_s=self.host.infer_ms / 1e3,
             is_due=self._is_due,
             is_new=is_new,
-            shrinks=self.small is not None and self._part < 1.0,
+            shrinks=self._role.small is not None,
         )
         if change is None:
             return
@@ -274,9 +285,6 @@ class Show:
         self.stage.detail = self._tier.detail
         if self._tier.fps != before.fps:
             self._pace.change(self._tier.fps)
-        drawing = self.small if self._tier.small and self.small is not None else self.host
-        if drawing is not self._drawing:
-            self._drawing, self._drawing_s = drawing, self._presented_s
         self.notices.say(change.text, at_s=self._presented_s)
 
     def _next_draw_s(self) -> float:
@@ -313,6 +321,7 @@ class Show:
             beat=self._transport.line.at(photon_s),
             deadline_s=draw_s,
             downbeat=self._transport.downbeat,
+            wall_s=self._wall_s() + photon_s - self.clock.now_s(),  # read anew each time: a wall clock is set, and leaps
         )
         self._frame += 1
         self._photon_s = photon_s
@@ -329,6 +338,7 @@ class Show:
         if now_s < self._watch_due_s:
             return
         self._watch_due_s = now_s + REPORT_S
+        self._want()
         self._p99_ms = self.meter.p99_ms
         said = max(self.notices.recent(at_s=now_s), key=lambda notice: notice.at_s, default=None)
         self._notice = said.text if said is not None else self._notice
@@ -346,6 +356,14 @@ class Show:
         if ears.clipped != self._clipped:
             self._clipped, self._clipped_s = ears.clipped, now_s
 
+    def _want(self) -> None:
+        """Have those made ready who may come."""
+        cues, place = self.plan.cues, self._memory.place
+        on_stage = [*self._on_stage, cues[self._memory.current.index].creature]
+        if self._memory.previous is not None:
+            on_stage.append(cues[self._memory.previous.index].creature)
+        self.cast.want([cues[index].creature for index in self.plan.score.soon(place)], on_stage=on_stage)
+
     def _state(self, tick: Tick) -> ShowState:
         """What control surfaces are told."""
         place = self._memory.place
@@ -357,6 +375,8 @@ class Show:
             standby=-1 if standby is None else standby,
             waiting=-1 if waiting is None else waiting.index,
             wait_beats=0.0 if waiting is None else max(waiting.beat - tick.beat, 0.0),
+            disarmed=self.plan.score.disarmed(place),
+            absent=self._absent_cues(),
             state=self._state_word(),
             beat=tick.beat,
             bpm=self._transport.bpm,
@@ -364,7 +384,7 @@ class Show:
             frame_p99_ms=self._p99_ms,
             latency_ms=self.light.median_ms or 0.0,
             leader=self._transport.leader,
-            engine=self._seen.name,
+            engine=self.host.name,
             notice=self._notice,
         )
 
@@ -373,8 +393,17 @@ class Show:
         waiting = self._memory.place.waiting
         if waiting is not None:
             beats = max(waiting.beat - self._transport.line.at(self.clock.now_s()), 0.0)
+            if waiting.is_late:
+                return f"{names[waiting.index]}  not ready"
             return f"{names[waiting.index]}  in {beats:.0f} beats"
-        return names[standby] if standby is not None else ""
+        if standby is None:
+            return ""
+        return f"{names[standby]}  not ready" if standby in self._absent_cues() else names[standby]
+
+    def _absent_cues(self) -> list[int]:
+        """The cues whose species are not ready."""
+        absent = self.cast.absent
+        return [index for index, cue in enumerate(self.plan.cues) if cue.creature in absent] if absent else []
 
     def _state_word(self) -> str:
         """What the audience sees of the show, in a word."""
@@ -391,7 +420,7 @@ class Show:
             return self._hud
         self._hud_due_s = now_s + REPORT_S
         features, ears, hands = self.ears.latest(), self.ears.status(), self.hands.status()
-        cues, cue, seen, standby = self.plan.cues, self.cue, self._seen, self.plan.score.standby(self._memory.place)
+        cues, cue, seen, standby = self.plan.cues, self.cue, self.host, self.plan.score.standby(self._memory.place)
         names = [f"{each.id}  {each.name}".strip() for each in cues]
         self._hud = HudState(
             fps_displayed=self.meter.fps,
@@ -415,7 +444,7 @@ class Show:
             clip=now_s - self._clipped_s < CLIP_SHOWN_S,
             audio="learning how hard you play" if ears.is_learning else ears.detail,
             audio_lost=ears.state == "lost",
-            engine=f"{seen.name}, half size" if seen is self.small else f"{seen.name}, {seen.infer_ms:.1f} ms",
+            engine=f"{seen.name}, half size" if seen is self._role.small else f"{seen.name}, {seen.infer_ms:.1f} ms",
             osc_per_s=hands.messages_per_s,
             osc_refused=hands.refused,
             osc_unknown=hands.unknown,
@@ -445,8 +474,7 @@ class Show:
                 self.notices.say(text, at_s=self.clock.now_s(), severe=True)
         self.hands.close()
         self.ears.close()
-        for host in self._hosts:
-            host.close()
+        self.cast.close()
         self.stage.close()
         self.display.close()
         if self._is_frozen:

@@ -118,7 +118,7 @@ def test_a_setlist_chooses_a_class(tmp_path):
         text = f'schema = 1\nname = "t"\nspecies = "labelled"\nclass = {label}\n'
         text += '[audio]\nsource = "tone"\n[[cue]]\nid = "1"\n'
         (tmp_path / "show.toml").write_text(text)
-        latents.append(setlists.load(tmp_path / "show.toml").plan().anatomy.anchor(1, (0, 0)))
+        latents.append(setlists.load(tmp_path / "show.toml").plan().anatomies[0].anchor(1, (0, 0)))
     assert (latents[0] != latents[1]).any()
     (tmp_path / "show.toml").write_text(text.replace("class = 2", "class = 3"))
     with pytest.raises(Refused, match=r"class: 3; expected 0 to 2"):

@@ -143,3 +143,76 @@ def test_what_cannot_be_rehearsed_is_refused_first(path):
     ):
         with pytest.raises(Refused, match=sentence):
             rehearse(options, console=Console(), announce=print)
+
+
+TRIGGERED = """
+schema = 1
+name = "Triggered"
+species = "embryo"
+shaders = []
+[audio]
+source = "file"
+file = "{file}"
+[params]
+cue.quantize = 4
+[[cue]]
+id = "1"
+trigger = [{{position = "0:06.5"}}]
+fade = 0
+[[cue]]
+id = "2"
+trigger = [{{position = 1.0}}, {{position = 5.25}}]
+fade = 0
+[[cue]]
+id = "3"
+trigger = [{{position = 3.9}}]
+quantize = "none"
+fade = 0
+[[cue]]
+id = "4"
+trigger = [{{at = "00:00:01"}}]
+fade = 0
+"""
+
+
+def test_positions_of_the_file_begin_cues_at_any_rate(path, sound):
+    """While cues wait for the music, nobody presses GO."""
+    path.write_text(TRIGGERED.format(file=GROOVE))
+    found = {}
+    for fps in (24.0, 30.0, 60.0):
+        entries = order_of(iter(moments(path, sound, fps=fps)))
+        found[fps] = [(entry.index, entry.began_s) for entry in entries]
+    expected = [(0, 0.0), (1, 1.0), (2, 3.9), (1, 5.25), (0, 6.5)]
+    assert list(found.values()) == [expected] * 3
+
+
+def test_the_first_hit_after_a_silence_begins_a_cue(path, sound):
+    rate = sound.rate_hz
+    quiet = np.zeros((5 * rate, sound.samples.shape[1]), np.float32)
+    heard = sound._replace(samples=np.concatenate([sound.samples[: 2 * rate], quiet, sound.samples]))
+    path.write_text(TRIGGERED.format(file=GROOVE).replace("{position = 1.0}, {position = 5.25}", "{silence = 3}"))
+    found = []
+    for fps in (24.0, 60.0):
+        entries = order_of(iter(moments(path, heard, fps=fps, loops=False)))
+        found.append([(entry.index, entry.began_s) for entry in entries if entry.index == 1])
+    (first,), (second,) = found
+    assert first[1] == pytest.approx(7.0, abs=0.1) and first[1] == pytest.approx(second[1], abs=0.05)
+
+
+def test_hits_and_positions_go_on_when_the_sound_begins_again(path, sound):
+    """What is heard in the second round is what was heard in the first, a round later."""
+    show = setlists.load(path)
+    recording, length_s = Recording(show, sound, loops=True), len(sound.samples) / sound.rate_hz
+    rounds = [[], []]
+    before_s = -1.0
+    for frame in range(int(2 * length_s * 37)):
+        at_s = frame / 37
+        heard, hits = recording.at(at_s, since_s=before_s)
+        assert heard.music is not None and heard.music.length_s == pytest.approx(length_s)
+        for hit in hits:
+            rounds[int(hit.at_s >= length_s)].append((hit.kind, hit.voice, hit.at_s % length_s))
+        before_s = at_s
+    first, second = rounds
+    assert len(first) > 20 and len(second) >= len(first) - 10  # the end of the second is not told yet
+    assert [each[:2] for each in first[: len(second)]] == [each[:2] for each in second]
+    assert [each[2] for each in first[: len(second)]] == pytest.approx([each[2] for each in second])

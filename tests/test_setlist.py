@@ -91,7 +91,7 @@ def test_a_good_setlist_is_resolved(tmp_path):
     }
     assert show.silence_s == 10.0
     assert show.live == LiveSpec(host="10.0.0.7", knobs=(LiveKnob(1, 0, 3, Bind("macro.3", (0.0, 127.0))),))
-    assert show.plan().anatomy.num_ws == 12
+    assert show.plan().anatomies[0].num_ws == 12
 
 
 def test_how_cues_begin_and_end_is_resolved(tmp_path):
@@ -200,7 +200,7 @@ def test_partners_are_siblings_or_strangers_with_a_reason(tmp_path):
         path.write_text(GOOD.replace("seed = 4", f'seed = 4\npartner = "{partner}"'))
         show = setlists.load(path)
         assert show.stranger == stranger and len(show.partners) == 1
-        anatomy = show.plan().anatomy
+        anatomy = show.plan().anatomies[0]
         assert (anatomy.w_between is None) == bool(stranger)
         assert anatomy.partner.z_dim == show.partners[0].sizes.z_dim
     instead = setlists.load(path, partner_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
@@ -223,11 +223,11 @@ def partnered(partner: str) -> str:
 
 def test_a_chain_of_siblings_is_resolved(tmp_path):
     show = load(tmp_path, partnered('["embryo", "embryo"]'))
-    assert len(show.partners) == len(show.siblings) == 2 and show.stranger == ""
-    assert show.plan().anatomy.siblings == 2
+    assert len(show.partners) == len(show.creatures[0].siblings) == 2 and show.stranger == ""
+    assert show.plan().anatomies[0].siblings == 2
     one = setlists.load(tmp_path / "show.toml", partner_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
-    assert len(one.partners) == 1 and one.plan().anatomy.siblings == 1
-    assert load(tmp_path, partnered('["embryo"]')).plan().anatomy.siblings == 1
+    assert len(one.partners) == 1 and one.plan().anatomies[0].siblings == 1
+    assert load(tmp_path, partnered('["embryo"]')).plan().anatomies[0].siblings == 1
     assert load(tmp_path, partnered("[]")).partners == ()
 
 
@@ -238,7 +238,7 @@ def test_a_chain_with_a_stranger_in_it_is_refused(tmp_path):
     assert "light and stylegan2 are different families; expected one that was trained on from it" in line
     assert "take it out" in line
     alone = load(tmp_path, partnered('["small"]'))
-    assert alone.stranger and alone.siblings == () and alone.plan().anatomy.siblings == 0
+    assert alone.stranger and alone.creatures[0].siblings == () and alone.plan().anatomies[0].siblings == 0
 
 
 @pytest.mark.parametrize(

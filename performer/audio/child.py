@@ -54,6 +54,7 @@ class _Reporter:
         r["time_ns"][0] = errand.memory.time_ns
         r["reference_db"][0] = errand.memory.reference_db
         r["start_s"] = errand.start_s
+        r["music_s"], r["music_length_s"] = errand.music
         self.say(State.STARTING, f"opening {errand.source.name()}")
 
     def say(self, state: State, detail: str) -> None:
@@ -224,6 +225,7 @@ def _listen(
             tuned = tuning.published
             analyser.tune(_wished(tuning))
         if (block := feed.read()) is not None:
+            record["music_s"], record["music_length_s"] = feed.music_s(block), feed.music_length_s
             for features, found in analyser.step(block):
                 for event in found:
                     events.post(event.voice, event.kind, event.at_s, event.strength, 0)

@@ -39,7 +39,7 @@ from performer.audio.wire import (
 )
 from performer.clock import SystemClock
 from performer.exchange import SPAWN, SharedLatest, SharedMailbox
-from performer.flow import SHAPE_SAMPLES, AudioEvent, AudioFeatures, frozen_array
+from performer.flow import SHAPE_SAMPLES, AudioEvent, AudioFeatures, Music, frozen_array
 
 _log = logging.getLogger(__name__)
 
@@ -175,7 +175,17 @@ class Ears:
             downbeat=int(main["downbeat"]),
             spectrum=shapes[0],
             waveform=shapes[1],
+            music=self._music(),
         )
+
+    def _music(self) -> Music | None:
+        """The file of the show's source, where it plays one."""
+        for ear in self._ears:
+            if ear.source is self.source:
+                record = ear.record()
+                if not math.isnan(record["music_s"]):
+                    return Music(float(record["music_s"]), float(record["music_length_s"]))
+        return None
 
     def drain(self) -> list[AudioEvent]:
         """All hits since the last call, each exactly once; oldest first, of each device."""
@@ -354,6 +364,7 @@ class _Watcher:
             generation=self._generation,
             memory=Memory(last["time_ns"].copy(), last["reference_db"].copy()),
             start_s=float(last["start_s"]),
+            music=(float(last["music_s"]), float(last["music_length_s"])),
             heard_s=float(last["heard_s"]),
             values=last["values"].copy(),
         )

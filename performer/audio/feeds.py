@@ -43,6 +43,11 @@ class Feed(Protocol):
     audible: bool
     start_s: float
     ring: CaptureRing | None  # where there is a driver whose callbacks can be watched
+    music_length_s: float  # of a file that begins again at its end; else infinite
+
+    def music_s(self, block: AudioBlock) -> float:
+        """Show time at which the file's first sample sounded, by a block of it; NaN where there is no file."""
+        ...
 
     def read(self) -> AudioBlock | None:
         """What has arrived since the last call."""
@@ -93,6 +98,7 @@ class _StreamFeed:
     """What capture and playback have in common: the ring, and the time that the driver names."""
 
     audible = False
+    music_length_s = math.inf
 
     def __init__(self, clock: SystemClock, *, rate_hz: float, channels: int) -> None:
         self.rate_hz = rate_hz
@@ -108,6 +114,9 @@ class _StreamFeed:
 
     def callback_s(self) -> float:
         return self._callback_s
+
+    def music_s(self, block: AudioBlock) -> float:
+        return math.nan
 
     def _latest_s(self) -> float:
         return math.inf
@@ -177,8 +186,10 @@ class PlayFeed(_StreamFeed):
         self.device = f"{about['name']} ({api})"
         self._sound, self._loop = sound, errand.source.loop
         self._offset = round(errand.source.offset_s * rate_hz)
+        self.music_length_s = len(sound) / rate_hz if self._loop else math.inf
         self.start_s = errand.start_s
         self._position: int | None = None  # of the next sample to be played, since start_s; set by the first callback
+        self._first_position = 0  # of the first sample of the ring
         self._slice = np.zeros((8192, self.channels), np.float32)
         self._stream = sd.OutputStream(
             samplerate=rate_hz,
@@ -191,6 +202,10 @@ class PlayFeed(_StreamFeed):
         self._latency_s = float(self._stream.latency)
         self._stream.start()
         self.detail = f"playing {errand.source.name()} through {self.device}"
+
+    def music_s(self, block: AudioBlock) -> float:
+        """By the card's own clock, which after an hour is not where the machine's is."""
+        return block.adc_s - (self._offset + self._first_position + block.first_sample) / self.rate_hz
 
     def _latest_s(self) -> float:
         return self._clock.now_s() + HEARD_LEAD_S
@@ -206,6 +221,7 @@ class PlayFeed(_StreamFeed):
             if math.isnan(self.start_s):
                 self.start_s = heard_s
             self._position = max(round((heard_s - self.start_s) * self.rate_hz), 0)
+            self._first_position = self._position
         done = 0
         while done < count:
             part = self._slice[: min(count - done, len(self._slice))]
@@ -238,6 +254,8 @@ class PacedFeed:
         channels: int,
         make: Callable[[int, int], F32],  # (first sample since start_s, samples) -> [samples, channels]
         detail: str,
+        offset_s: float = math.nan,  # where in a file it begins
+        music_length_s: float = math.inf,
     ) -> None:
         self.rate_hz = float(rate_hz)
         self.channels = channels
@@ -246,11 +264,15 @@ class PacedFeed:
         self.start_s = clock.now_s() if math.isnan(errand.start_s) else errand.start_s
         self._clock = clock
         self._make = make
+        self._offset_s, self.music_length_s = offset_s, music_length_s
         self._next = max(round((clock.now_s() - self.start_s) * rate_hz), 0)
         self._read_s = clock.now_s()
 
     def callback_s(self) -> float:
         return self._read_s
+
+    def music_s(self, block: AudioBlock) -> float:
+        return self.start_s - self._offset_s
 
     def read(self) -> AudioBlock | None:
         self._read_s = self._clock.now_s()
@@ -309,7 +331,16 @@ def _open_file(errand: Errand, clock: SystemClock) -> Feed:
         return out
 
     detail = f"following {errand.source.name()} without playing it ({why})"
-    return PacedFeed(errand, clock, rate_hz=sound.rate_hz, channels=samples.shape[1], make=make, detail=detail)
+    return PacedFeed(
+        errand,
+        clock,
+        rate_hz=sound.rate_hz,
+        channels=samples.shape[1],
+        make=make,
+        detail=detail,
+        offset_s=offset / sound.rate_hz,
+        music_length_s=len(samples) / sound.rate_hz if loop else math.inf,
+    )
 
 
 def _open_synthetic(errand: Errand, clock: SystemClock, source: SourceSpec) -> Feed:

@@ -3,6 +3,7 @@
 Thread: any; only types and pure conversions.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -52,6 +53,8 @@ def features_dtype(voices: int, bands: Sequence[BandSpec] = ()) -> np.dtype:
             ("callback_s", "f8"),  # show time of the last block from the driver
             ("callbacks", "i8"),
             ("start_s", "f8"),  # show time at which the source's first sample was due; NaN while unknown
+            ("music_s", "f8"),  # show time at which the file's first sample sounded, or would have; NaN without a file
+            ("music_length_s", "f8"),  # of the file, where it begins again; else infinite
             ("latency_s", "f8"),  # from the converter to the features, smoothed
             ("sample_rate", "f8"),
             ("overruns", "i8"),
@@ -72,7 +75,8 @@ def empty_record(voices: int, bands: Sequence[BandSpec] = ()) -> np.ndarray:
     record = np.zeros(1, features_dtype(voices, bands))
     record["values"][0] = rest(table_with(bands))
     record["heard_s"] = record["callback_s"] = record["heartbeat_s"] = -np.inf
-    record["start_s"] = np.nan
+    record["start_s"] = record["music_s"] = np.nan
+    record["music_length_s"] = np.inf
     record["reference_db"] = -np.inf
     return record
 
@@ -128,3 +132,4 @@ class Errand:
     start_s: float  # where the music began, NaN if it did not yet
     heard_s: float
     values: np.ndarray  # [voices, features] f32, the last known
+    music: tuple[float, float] = (math.nan, math.inf)  # the last known music_s and music_length_s

@@ -78,6 +78,28 @@ def struck(route: Route, hits: tuple[tuple[float, float], ...], *, photon_s: flo
     return highest
 
 
+def rung(route: Route, hits: tuple[tuple[float, float], ...], *, photon_s: float) -> float:
+    """How far what hits [(at_s, strength), ...] set swinging is out at `photon_s`: 1 for one of full strength.
+
+    A damped oscillator that is struck: its impulse response is exp(-t / release) sin(2 pi ring t), here scaled so that the
+    first swing reaches as far as the hit is strong, and eased in over the attack. Responses add, as those of every linear
+    oscillator do: a hit in time with the swing drives it on, one against it stops it. Range and curve say how hard a hit
+    strikes, not where the swing is: a curve over the swing would bend it at its middle.
+    """
+    turn_hz = 2.0 * math.pi * route.ring_hz
+    slope = turn_hz * route.release_s  # radians in which it falls to 37 %
+    highest = math.exp(-math.atan(slope) / slope) * slope / math.hypot(1.0, slope)  # of its first swing
+    out = 0.0
+    for at_s, strength in hits:
+        age_s = photon_s - at_s
+        if age_s < 0 or strength < route.gate_on:
+            continue
+        eased = CURVES["smooth"](min(age_s / route.attack_s, 1.0)) if route.attack_s > 0 else 1.0
+        hard = CURVES[route.curve](unit_of(route, strength))
+        out += hard * eased * math.exp(-age_s / route.release_s) * math.sin(turn_hz * age_s)
+    return out / highest
+
+
 def unit_of(route: Route, value: float) -> float:
     """Where in the route's range a value of its source lies, 0..1."""
     return min(max((value - route.in_low) / (route.in_high - route.in_low), 0.0), 1.0)
@@ -85,7 +107,11 @@ def unit_of(route: Route, value: float) -> float:
 
 def shaped(route: Route, value: float) -> float:
     """Range, curve, inversion and amount: what the route brings to its target."""
-    unit = CURVES[route.curve](unit_of(route, value))
+    return scaled(route, CURVES[route.curve](unit_of(route, value)))
+
+
+def scaled(route: Route, unit: float) -> float:
+    """Inversion and amount: what the route brings where its source is at `unit`, below zero too for what swings."""
     if route.invert:
         unit = 1.0 - unit
     return (route.out_low + (route.out_high - route.out_low) * unit) * route.amount

@@ -19,7 +19,11 @@ from performer.params import Param
 Values = Mapping[str, float]  # parameter id to value, for one frame
 
 
+NOTES = ("c", "db", "d", "eb", "e", "f", "gb", "g", "ab", "a", "bb", "b")  # as features name them
+_HUSH = 0.25  # the loudness squared of a note whose animal is still half way from the mean one
+
 Key = tuple[int, int]  # (stream, index): an animal in one of a seed's endless rows of animals
+NUMBERED = 5  # the stream of animals that have a number, the same in every cue: those of the official tools
 Terms = list[tuple[int, Key, float]]  # (layer group, animal, how much of its offset from the mean animal)
 
 
@@ -54,6 +58,11 @@ class Anatomy:
         """How many species it becomes, one after the other, through all that lies between."""
         return 0 if self.partner is None or self.w_between is None else 1 + self.partner.siblings
 
+    @property
+    def trait_count(self) -> int:
+        """How many traits it has."""
+        return 0 if self.traits is None else len(self.traits)
+
     def rows(self, group: int) -> slice:
         """The rows of ws that belong to a layer group (0 coarse, 1 middle, 2 fine)."""
         edges = (0, self.coarse, self.middle, self.num_ws)
@@ -77,6 +86,10 @@ class Anatomy:
         if drawn is not None:
             return drawn
         stream, index = key
+        if stream == NUMBERED:  # numpy keeps this generator as it is for ever
+            drawn = np.random.RandomState(index).randn(self.z_dim).astype(np.float32)
+            self._drawn[seed, key] = drawn
+            return drawn
         word = (stream & 0xFFFF) << 48 | index & 0xFFFF_FFFF_FFFF
         bits = np.random.Philox(key=np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, word], np.uint64))
         if len(self._drawn) >= self._MEMO_SIZE:
@@ -94,6 +107,11 @@ class Anatomy:
                 self._memo.clear()
             self._memo[seed, key] = offset
         return offset
+
+    def radius(self) -> float:
+        """How far animals are from the mean one, in the root mean square of sixteen."""
+        offsets = [self.anchor(0, (NUMBERED, number)) for number in range(16)]
+        return math.sqrt(sum(float(offset @ offset) for offset in offsets) / len(offsets))
 
     def mean_and_offsets(self, seed: int, terms: Terms, *, place: float = 0.0) -> tuple[F32, F32]:
         """(the mean animal [w_dim], offsets from it [groups, w_dim]), at a place on the way through siblings.
@@ -155,8 +173,8 @@ def _flutter(seed: int, phase: float) -> float:
 def _walk(values: Values, seed: int, phase: float) -> Terms:
     amount, lag = values["walk.amount"], values["walk.lag"]
     return [
-        (group, key, weight * amount)
-        for group in range(GROUPS)
+        (group, key, weight * amount * reach)
+        for group, reach in _reaches(values, "walk")
         for key, weight in spline(stream=0, position=phase - group * lag)
     ]
 
@@ -164,17 +182,48 @@ def _walk(values: Values, seed: int, phase: float) -> Terms:
 def _orbit(values: Values, seed: int, phase: float) -> Terms:
     points, amount = round(values["orbit.points"]), values["orbit.amount"]
     path = spline(stream=1, position=(phase % 1.0) * points, period=points)
-    return [(group, key, weight * amount) for group in range(GROUPS) for key, weight in path]
+    return [(group, key, weight * amount * reach) for group, reach in _reaches(values, "orbit") for key, weight in path]
 
 
 def _breathe(values: Values, seed: int, phase: float) -> Terms:
     terms = []
-    for group in range(GROUPS):
+    for group, reach in _reaches(values, "breathe"):
         # The breath runs through the body: form first, skin last, each along a direction of its own.
         later = phase - 0.12 * group
         swell = values["breathe.depth"] * breath(later) * _flutter(seed, later)
-        terms.append((group, (2, group), swell))
+        terms.append((group, (2, group), swell * reach))
     return terms
+
+
+def _reaches(values: Values, name: str) -> list[tuple[int, float]]:
+    """(layer group, how much of a motion there is in it), without those that it does not reach."""
+    reaches = [values[f"{name}.{group}"] for group in GROUP_NAMES]
+    return [(group, reach) for group, reach in enumerate(reaches) if reach != 0.0]
+
+
+def _reach_params(name: str) -> tuple[Param, ...]:
+    return tuple(
+        Param(id=f"{name}.{group}", default=1.0, high=2.0, help=f"of that, in the {group} layers ({what})")
+        for group, what in zip(GROUP_NAMES, ("form", "parts", "texture and colour"), strict=True)
+    )
+
+
+def _chroma(values: Values, seed: int, phase: float) -> Terms:
+    """An animal for each of the twelve notes, mixed as the notes sound together: chroma-weighted latents, as they are known
+    from H. Brouwer, "Audio-reactive Latent Interpolations with StyleGAN" (2020).
+
+    Loudness squared, so that a chord stands out of the overtones between its notes. As in `spline` the spread of one animal
+    is given back to the mixture, but softly: where all notes are soft it goes to the mean, and nothing leaps as they die.
+    """
+    notes = [values[f"chroma.{note}"] ** 2 for note in NOTES]
+    spread = math.sqrt(sum(loud * loud for loud in notes) + _HUSH**2)
+    amount = values["chroma.amount"]
+    return [
+        (group, (4, number), loud / spread * amount * reach)
+        for group, reach in _reaches(values, "chroma")
+        for number, loud in enumerate(notes)
+        if loud > 0.0
+    ]
 
 
 def push(group: int, amount: float) -> Terms:
@@ -212,6 +261,7 @@ MOTIONS: tuple[Motion, ...] = (
                 high=2.0,
                 help="how far parts and texture trail behind the form, in animals",
             ),
+            *_reach_params("walk"),
         ),
         rate_hz=lambda values, _: values["walk.speed"],
         terms=_walk,
@@ -227,6 +277,7 @@ MOTIONS: tuple[Motion, ...] = (
             ),
             Param(id="orbit.beats", default=0.0, high=256.0, unit="beats", help="length in beats; 0 counts in seconds"),
             Param(id="orbit.points", default=6.0, low=4.0, high=64.0, help="animals on the loop"),
+            *_reach_params("orbit"),
         ),
         rate_hz=_orbit_rate_hz,
         terms=_orbit,
@@ -238,10 +289,23 @@ MOTIONS: tuple[Motion, ...] = (
         params=(
             Param(id="breathe.depth", default=0.15, high=1.0, help="how deep a breath reaches"),
             Param(id="breathe.rate", default=0.18, low=0.01, high=4.0, unit="hz", curve="exp", help="breaths a second"),
+            *_reach_params("breathe"),
         ),
         rate_hz=lambda values, _: values["breathe.rate"],
         terms=_breathe,
         amount="breathe.depth",
+    ),
+    Motion(
+        name="chroma",
+        help="an animal for each of the twelve notes, mixed as they sound",
+        params=(
+            Param(id="chroma.amount", default=0.0, high=1.5, help="how far the notes stray from the mean animal"),
+            *(Param(id=f"chroma.{note}", help=f"how much of the animal of {note}") for note in NOTES),
+            *_reach_params("chroma"),
+        ),
+        rate_hz=lambda values, _: 0.0,
+        terms=_chroma,
+        amount="chroma.amount",
     ),
 )
 
@@ -258,11 +322,13 @@ def ws_from_offsets(
     *,
     truncation: float,
     cutoff: int | None = None,
+    strange: Callable[[F32], F32] | None = None,
     traits: Sequence[float] = (),
 ) -> F32:
     """Spread group offsets over the layers, truncate, and add traits, in deviations: [num_ws, w_dim].
 
-    Rows from `cutoff` on are not truncated. Nor are traits: a knob does the same to a tame animal as to a wild one.
+    Rows from `cutoff` on are not truncated. Nor are traits: a knob does the same to a tame animal as to a wild one. strange:
+    what becomes of truncated offsets [num_ws, w_dim].
 
     Truncation is w_avg + psi (w - w_avg): Karras et al., "A Style-Based Generator Architecture" (2019), section 3.
     """
@@ -270,6 +336,8 @@ def ws_from_offsets(
     for group in range(GROUPS):
         ws[anatomy.rows(group)] = offsets[group]
     ws[:cutoff] *= np.float32(truncation)
+    if strange is not None:
+        ws = strange(ws)
     ws += mean
     for amount, direction in zip(traits, anatomy.traits if anatomy.traits is not None else (), strict=True):
         if amount != 0.0:

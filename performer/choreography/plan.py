@@ -10,13 +10,15 @@ Thread: render. No clock, no I/O; the same inputs give the same outputs, bit for
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
+from performer.bridges import Bridge
 from performer.choreography import modulation
+from performer.choreography.keyframes import Keyframes
 from performer.choreography.lfo import LFO_NAMES, lfo_value
 from performer.choreography.modulation import RouteMemory
 from performer.choreography.motion import (
@@ -32,7 +34,10 @@ from performer.choreography.motion import (
     ws_from_offsets,
 )
 from performer.choreography.score import Cue, Moment, Place, Score
+from performer.choreography.strangeness import estranged, tamed
+from performer.choreography.transition import Stand, stand_of
 from performer.choreography.transport import BAR_BEATS
+from performer.choreography.triggers import Triggers, Watch
 from performer.clock import Line
 from performer.flow import (
     F32,
@@ -44,15 +49,17 @@ from performer.flow import (
     AudioFeatures,
     ControlEvent,
     LatentFrame,
+    Mix,
     Params,
     Tick,
     frozen_array,
     species_at,
 )
 from performer.params import Controls, Kind, ParamTable
-from performer.routes import CURVES, DRAWN, Route, RouteEdit, names_in
+from performer.routes import DRAWN, Route, RouteEdit, names_in
 
-HITS_KEPT = 4  # a voice; more would have to ring on under each other for longer than any release
+HITS_KEPT = 4  # of a kind; more would have to fall on under each other for longer than any release
+HITS_RUNG = 128  # what swings is the sum of all hits: one that is dropped too early makes it jump
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,10 @@ class CueState:
     hands_s: np.ndarray  # [P], when hands had set each parameter before it began: what they set since stands above it
     routes: Mapping[str, RouteMemory] = field(default_factory=dict)  # by name
 
+    def elapsed(self, keyframes: Keyframes, tick: Tick) -> float:
+        """How far the cue has come, in what its keyframes count."""
+        return keyframes.at(tick, since_s=self.started_s, since_beat=self.started_beat)
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -75,30 +86,44 @@ class Memory:
     current: CueState
     routes: tuple[tuple[Route, ...], ...]  # of each cue: the setlist's, as hands have changed them
     previous: CueState | None = None  # while a fade is under way
+    pair: int | None = None  # of the bridge that the fade crosses
     hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(
         default_factory=dict
     )  # (voice, kind): (at, strength)
     pending: tuple[ControlEvent, ...] = ()  # what trigger routes pressed in the frame before
+    watch: Watch = Watch()  # for cues that begin by a clock or a silence
     latent: LatentFrame | None = None
+    mix: Mix | None = None
 
 
 class Plan:
-    """A setlist made ready to play one species."""
+    """A setlist made ready to play.
+
+    anatomies
+        of the show's creatures, in the order in which cues count them.
+    bridges
+        by the creatures that they join, in both directions; side 0 is the one that is left.
+    offset_of
+        seconds by which local time is ahead of UTC at a POSIX time; none without it.
+    """
 
     def __init__(
         self,
         *,
         table: ParamTable,
         cues: Sequence[Cue],
-        anatomy: Anatomy,
+        anatomies: Sequence[Anatomy],
         voices: Sequence[str],
         feature_names: Sequence[str],
         hit_kinds: Mapping[str, int],
+        bridges: Mapping[tuple[int, int], Bridge] | None = None,
+        offset_of: Callable[[float], float] = lambda _: 0.0,
     ) -> None:
         self.table = table
         self.score = Score(cues)
         self.cues = self.score.cues
-        self.anatomy = anatomy
+        self.anatomies = tuple(anatomies)
+        self.bridges = dict(bridges or {})
         self._lows = table.lows()
         self._highs = table.highs()
         self._by_hand = np.array([param.by_hand for param in table.params])
@@ -106,16 +131,18 @@ class Plan:
         self._voices = {name: row for row, name in enumerate(voices)}
         self._features = {name: column for column, name in enumerate(feature_names)}
         self._hit_kinds = dict(hit_kinds)  # features that are hits, and the kind of the events behind each
+        self._triggers = Triggers(self.cues, silence=self._features.get("silence"), offset_of=offset_of)
         self._motion_rows = [{param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS]
         self._truncation = table.row("latent.truncation")
         self._cutoff = table.row("latent.cutoff")
+        self._strangeness = table.row("latent.strangeness")
         self._noise = table.row("latent.noise")
         self._noises = tuple(table.row(f"noise.{group}") for group in GROUP_NAMES)
         self._noise_seed, self._noise_speed = table.row("noise.seed"), table.row("noise.speed")
         self._blends = tuple(table.row(f"blend.{group}") for group in GROUP_NAMES)
         self._bends = tuple(tuple(table.row(f"bend.{group}.{knob}") for knob in BEND_KNOBS) for group in GROUP_NAMES)
         self._pushes = tuple(table.row(f"latent.{group}") for group in GROUP_NAMES)
-        traits = 0 if anatomy.traits is None else len(anatomy.traits)
+        traits = max(each.trait_count for each in self.anatomies)
         self._traits = tuple(table.row(f"trait.{number}") for number in range(1, traits + 1))
         self._moves = tuple(table.row(f"latent.{move}") for move in ("x", "y", "turn", "zoom"))
         self._master = table.row("routes.amount")
@@ -146,19 +173,24 @@ class Plan:
         tick: Tick,
         *,
         edits: Sequence[RouteEdit] = (),
+        absent: Collection[int] = (),
     ) -> tuple[Memory, Params, LatentFrame]:
-        """One frame. edits: what hands did to routes."""
+        """One frame. edits: what hands did to routes. absent: creatures that cannot be drawn yet."""
         for edit in edits:
             memory = self._edited(memory, edit)
         memory = self._struck(memory, events)
-        memory = self._cued(memory, (*memory.pending, *controls.presses), controls, tick)
+        watch, come = self._triggers.step(memory.watch, features, events, tick)
+        memory = replace(memory, watch=watch)
+        # A GO in the very frame in which a cue comes by itself is meant for that cue, and not for the one after it.
+        memory = self._cued(memory, (*memory.pending, *controls.presses, *come), controls, tick, absent)
         cue = self.cues[memory.current.index]
-        mix = 1.0
+        stand: Stand | None = None
         if memory.previous is not None:
             done = cue.fade.elapsed(since_s=memory.current.started_s, since_beat=memory.current.started_beat, tick=tick)
-            mix = CURVES[cue.curve](min(max(done, 0.0), 1.0))
-            if mix >= 1.0:
-                memory = replace(memory, previous=None)
+            if done < 1.0 and cue.transition.kind != "cut":
+                stand = self._stand(memory, done=max(done, 0.0))
+            else:
+                memory = replace(memory, previous=None, pair=None)
 
         routed = not memory.place.is_panicked
         meters = np.zeros((len(self.route_names), 2), np.float32)
@@ -166,27 +198,111 @@ class Plan:
             memory.current, memory, features, events, controls, tick, meters if routed else None
         )
         previous = memory.previous
-        if previous is None:
+        if previous is None or stand is None:
             latent = drawn(values)
         else:
             previous, knobs_before, before, from_drawn, _ = self._played(
                 previous, memory, features, (), controls, tick, np.zeros_like(meters) if routed else None
             )
-            knobs = self._faded(knobs_before, knobs, mix)
-            mixed = self._faded(before, values, mix)
-            if self.anatomy.siblings > 1:  # both animals are of the species in between that the fade passes
-                for row in self._blends:
-                    before[row] = values[row] = mixed[row]
-            latent = _between(from_drawn(before), drawn(values), mix)
+            knobs = self._faded(knobs_before, knobs, stand)
+            mixed = self._faded(before, values, stand)
+            if self._creature(memory.previous) != cue.creature:
+                memory, latent = self._crossed(memory, stand, from_drawn, drawn, before, values, mixed)
+            else:
+                if self.anatomies[cue.creature].siblings > 1:
+                    # Both animals are of the species in between that the fade passes.
+                    for row in self._blends:
+                        before[row] = values[row] = mixed[row]
+                latent = self._between(from_drawn(before), drawn(values), stand)
             values = mixed
+        mix = stand.shading if stand is not None else None
         if memory.place.is_panicked and memory.latent is not None:
-            latent = memory.latent
-        memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent)
-        return memory, Params(frozen_array(values), frozen_array(knobs), frozen_array(meters)), latent
+            latent, mix = memory.latent, memory.mix
+        memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent, mix=mix)
+        return memory, Params(frozen_array(values), frozen_array(knobs), frozen_array(meters), mix), latent
 
-    def _faded(self, before: F32, after: F32, mix: float) -> F32:
+    # From cue to cue
+
+    def _creature(self, state: CueState | None) -> int:
+        return self.cues[state.index].creature if state is not None else -1
+
+    def _stand(self, memory: Memory, *, done: float) -> Stand:
+        """Where the fade of the cue that plays stands."""
+        cue, before = self.cues[memory.current.index], self._creature(memory.previous)
+        return stand_of(
+            cue.transition,
+            done=done,
+            curve=cue.curve,
+            is_one_species=before == cue.creature,
+            has_bridge=(before, cue.creature) in self.bridges,
+        )
+
+    def _faded(self, before: F32, after: F32, stand: Stand) -> F32:
         """Between two cues' values: numbers with fractions are mixed, switches and whole numbers are the new cue's."""
-        return np.where(self._fades, before + (after - before) * np.float32(mix), after)
+        mixed = np.where(self._fades, before + (after - before) * np.float32(stand.mix), after)
+        for row, part in zip(self._blends, stand.groups, strict=True):
+            mixed[row] = before[row] + (after[row] - before[row]) * np.float32(part)
+        return mixed if stand.mix > 0.0 else np.where(self._fades, mixed, before)
+
+    def _crossed(
+        self,
+        memory: Memory,
+        stand: Stand,
+        from_drawn: Callable[[F32], LatentFrame],
+        to_drawn: Callable[[F32], LatentFrame],
+        before: F32,
+        after: F32,
+        mixed: F32,
+    ) -> tuple[Memory, LatentFrame]:
+        """From one creature to another: the memory after, and what both draw."""
+        # What two species share is mixed; their traits and partners mean something else in each.
+        own = [*self._blends, *self._traits]
+        leaving, coming = mixed.copy(), mixed.copy()
+        leaving[own], coming[own] = before[own], after[own]
+        # Of a picture that nobody sees nothing is drawn.
+        first = from_drawn(leaving) if stand.part < 1.0 else None
+        second = to_drawn(coming) if stand.part > 0.0 else None
+        if stand.to_bridge > 0.0 or stand.from_bridge > 0.0:
+            bridge = self.bridges[self._creature(memory.previous), self._creature(memory.current)]
+            if memory.pair is None and first is not None:
+                memory = replace(memory, pair=bridge.nearest(first.ws, 0))
+            ends = [side.w[memory.pair or 0] for side in bridge.sides]
+            first = first and self._toward(first, ends[0], stand.to_bridge)
+            second = second and self._toward(second, ends[1], stand.from_bridge)
+        if first is None or second is None:
+            seen = first or second
+            assert seen is not None
+            return memory, seen
+        return memory, replace(first, partner=second, part=stand.part)
+
+    def _toward(self, latent: LatentFrame, end: F32, part: float) -> LatentFrame:
+        """A latent on its way to another animal [w_dim]; 1 is there."""
+        if part <= 0.0:
+            return latent
+        ws = latent.ws + (end - latent.ws) * np.float32(part)
+        if self.anatomies[latent.creature].label_row is not None:
+            ws[-1] = latent.ws[-1]
+        return replace(latent, ws=frozen_array(ws))
+
+    def _between(self, before: LatentFrame, after: LatentFrame, stand: Stand) -> LatentFrame:
+        """Two latents of a species mixed, each layer group as far as it is."""
+        anatomy = self.anatomies[after.creature]
+        ws, noise = np.empty(len(after.ws), np.float32), np.empty(len(after.noise), np.float32)
+        for group, part in enumerate(stand.groups):
+            ws[anatomy.rows(group)], noise[anatomy.noise_rows(group)] = part, part
+        partner = after.partner or before.partner
+        if before.partner is not None and after.partner is not None:
+            partner = self._between(before.partner, after.partner, stand)
+        return replace(
+            after,
+            ws=_mixed(before.ws, after.ws, ws[:, None]),
+            noise=_mixed(before.noise, after.noise, noise[:, None]),
+            transform=_mixed(before.transform, after.transform, np.float32(stand.mix)),
+            bends=_mixed(before.bends, after.bends, np.array(stand.groups, np.float32)[:, None]),
+            blend=_mixed(before.blend, after.blend, ws),
+            partner=partner,
+            part=before.part + (after.part - before.part) * stand.mix,
+        )
 
     # Cues
 
@@ -199,18 +315,30 @@ class Plan:
             lines=(None,) * (len(MOTIONS) + 1 + len(LFO_NAMES)),
         )
 
-    def _cued(self, memory: Memory, presses: Sequence[ControlEvent], controls: Controls, tick: Tick) -> Memory:
+    def _cued(
+        self,
+        memory: Memory,
+        presses: Sequence[ControlEvent],
+        controls: Controls,
+        tick: Tick,
+        absent: Collection[int],
+    ) -> Memory:
         """Follow the score to another cue."""
-        values = self._based(self.cues[memory.current.index], memory.current, controls)
+        values = self._based(self.cues[memory.current.index], memory.current, controls, tick)
         place = self.score.step(
-            memory.place, presses, tick, quantize=float(values[self._quantize]), bpm=float(values[self._bpm])
+            memory.place,
+            presses,
+            tick,
+            quantize=float(values[self._quantize]),
+            bpm=float(values[self._bpm]),
+            absent=absent,
         )
         if place.count == memory.place.count:
             return memory if place is memory.place else replace(memory, place=place)
         # What a hand does right after its GO comes before the cue's first light, and belongs to the cue all the same.
         pressed_s = max((press.at_s for press in presses), default=math.inf)
         before_s = np.where(controls.set_s > pressed_s, -np.inf, controls.set_s)
-        return replace(memory, place=place, current=self._begun(place, before_s), previous=memory.current)
+        return replace(memory, place=place, current=self._begun(place, before_s), previous=memory.current, pair=None)
 
     # Routes
 
@@ -247,7 +375,7 @@ class Plan:
         meters: [routes, 2], written to; None where no route plays.
         """
         cue = self.cues[state.index]
-        knobs = self._based(cue, state, controls)
+        knobs = self._based(cue, state, controls, tick)
         values = knobs.copy()
         remembered, pressed = dict(state.routes), []
         if meters is not None:
@@ -285,18 +413,21 @@ class Plan:
             at = phase(index, motion.rate_hz(own, beats_hz))
             if own[motion.amount] != 0.0:
                 terms += motion.terms(own, cue.seed, at)
+        if cue.keyframes is not None:
+            terms += cue.keyframes.terms(state.elapsed(cue.keyframes, tick))
         for group, row in enumerate(self._pushes):
             if values[row] != 0.0:
                 terms += push(group, float(values[row]))
         noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
         for number, (_, rate, _, _) in enumerate(self._lfos.values()):
             phase(len(MOTIONS) + 1 + number, float(values[rate]))
-        drawn = partial(self._latent, self.anatomy, cue.seed, terms, noise_phase)
+        drawn = partial(self._latent, cue.creature, cue.seed, terms, noise_phase)
         state = replace(state, lines=tuple(lines), routes=remembered)
         return state, knobs, values, drawn, tuple(pressed)
 
-    def _latent(self, anatomy: Anatomy, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
+    def _latent(self, creature: int, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
         """What a generator needs to draw the animals of `terms`; with a stranger's own as `partner` where it is seen."""
+        anatomy = self.anatomies[creature]
         blend, part = UNBLENDED, 0.0
         if anatomy.partner is not None:
             blend = np.empty(anatomy.num_ws, np.float32)
@@ -306,13 +437,15 @@ class Plan:
         whole = species_at(blend, siblings=anatomy.siblings)
         place = part * anatomy.siblings if whole is None else float(whole)
         mean, offsets = anatomy.mean_and_offsets(seed, terms, place=place)
+        strangeness = float(values[self._strangeness])
         ws = ws_from_offsets(
             anatomy,
             mean,
             offsets,
-            truncation=float(values[self._truncation]),
+            truncation=tamed(float(values[self._truncation]), strangeness),
+            strange=partial(estranged, anatomy, strangeness=strangeness) if strangeness > 0.0 else None,
             cutoff=int(values[self._cutoff]),
-            traits=[float(values[row]) for row in self._traits] if anatomy is self.anatomy else (),
+            traits=[float(values[row]) for row in self._traits[: anatomy.trait_count]],
         )
         noise = noise_gains(
             anatomy,
@@ -322,14 +455,17 @@ class Plan:
         )
         partner = None
         if anatomy.partner is not None and anatomy.w_between is None and part > 0.0:
-            partner = self._latent(anatomy.partner, seed, terms, noise_phase, values)
+            stranger = next(at for at, each in enumerate(self.anatomies) if each is anatomy.partner)
+            partner = self._latent(stranger, seed, terms, noise_phase, values)
         return LatentFrame(
             ws=frozen_array(ws),
             noise=frozen_array(noise),
             transform=self._transform(values),
             bends=self._bent(values),
             blend=frozen_array(blend),
+            creature=creature,
             partner=partner,
+            part=part if partner is not None else 0.0,
         )
 
     def _bent(self, values: F32) -> F32:
@@ -344,10 +480,15 @@ class Plan:
             return STILL
         return frozen_array(input_transform(x=x, y=y, turns=turns, zoom=zoom))
 
-    def _based(self, cue: Cue, state: CueState, controls: Controls) -> F32:
+    def _based(self, cue: Cue, state: CueState, controls: Controls, tick: Tick) -> F32:
         """The cue's values with the hands' on top: a hand wins until the next cue, and keeps what belongs to it."""
+        values = cue.values
+        if cue.keyframes is not None:
+            values = values.copy()
+            for row, value in cue.keyframes.rows(state.elapsed(cue.keyframes, tick)):
+                values[row] = value
         keeps = self._by_hand & ~cue.named & np.isfinite(controls.set_s)
-        return np.where(keeps | (controls.set_s > state.hands_s), controls.values, cue.values).astype(np.float32)
+        return np.where(keeps | (controls.set_s > state.hands_s), controls.values, values).astype(np.float32)
 
     def _routed(
         self,
@@ -365,9 +506,10 @@ class Plan:
     ) -> tuple[RouteMemory, tuple[ControlEvent, ...]]:
         """Apply one route to `values` in place; says what it pressed. meter: [2], written to."""
         hit = self._hit_source(route.source)
+        hits = memory.hits.get(hit, ()) if hit is not None else ()
         fired_at_s = []
         if hit is not None:
-            source = brought = modulation.struck(route, memory.hits.get(hit, ()), photon_s=tick.photon_s)
+            source = brought = modulation.struck(route, hits[-HITS_KEPT:], photon_s=tick.photon_s)
             fired_at_s = [e.at_s for e in events if (e.voice, e.kind) == hit and e.strength >= route.gate_on]
         else:
             seed = self.cues[state.index].seed
@@ -393,7 +535,10 @@ class Plan:
                 for at_s in fired_at_s
             )
         row = self.table.row(route.target)
-        brings = modulation.shaped(route, brought)
+        if route.ring_hz > 0.0:
+            brings = modulation.scaled(route, modulation.rung(route, hits, photon_s=tick.photon_s))
+        else:
+            brings = modulation.shaped(route, brought)
         values[row] = modulation.merged(route, float(values[row]), brings, master=master)
         meter[1] = min(max(brings * master / float(self._highs[row] - self._lows[row] or 1.0), -1.0), 1.0)
         return remembered, ()
@@ -462,25 +607,10 @@ class Plan:
         hits = dict(memory.hits)
         for event in events:
             key = (event.voice, event.kind)
-            hits[key] = (*hits.get(key, ()), (event.at_s, event.strength))[-HITS_KEPT:]
+            hits[key] = (*hits.get(key, ()), (event.at_s, event.strength))[-HITS_RUNG:]
         return replace(memory, hits=hits)
 
 
-def _between(before: LatentFrame, after: LatentFrame, mix: float) -> LatentFrame:
-    """Two latents mixed: 0 is `before`, 1 is `after`."""
-    part = np.float32(mix)
-
-    def mixed(first: F32, second: F32) -> F32:
-        return first if first is second else frozen_array(first + (second - first) * part)
-
-    partner = after.partner or before.partner
-    if before.partner is not None and after.partner is not None:
-        partner = _between(before.partner, after.partner, mix)
-    return LatentFrame(
-        ws=mixed(before.ws, after.ws),
-        noise=mixed(before.noise, after.noise),
-        transform=mixed(before.transform, after.transform),
-        bends=mixed(before.bends, after.bends),
-        blend=mixed(before.blend, after.blend),
-        partner=partner,
-    )
+def _mixed(first: F32, second: F32, part: np.ndarray | np.float32) -> F32:
+    """Between two arrays: 0 is the first."""
+    return first if first is second else frozen_array(first + (second - first) * part)

@@ -6,12 +6,13 @@ Thread: the control process. Nothing here raises anything but `OscError`.
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from performer.control.osc import Impulse, OscError, OscMessageIn
 from performer.params import Kind, Param, ParamTable
+from performer.triggers import Press
 
 _WILD = re.compile(r"[*?\[{]")
 _RELATIVE: dict[str, Callable[[float, float], float]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -60,7 +61,7 @@ class Dispatcher:
     """Addresses to parameters: exact ones by a dict, patterns compiled once.
 
     `set_level(row, value)` and `press(row, text)` receive what passed, `current(row)` says where a relative value starts
-    from; all are the caller's.
+    from; all are the caller's. `triggers`: by address, what begins cues; `fire(id, kind)` receives those that passed.
     """
 
     _REPRESS_S = 0.25  # a button that only ever sends 1 presses again after so much silence; a stream of ones does not
@@ -76,6 +77,8 @@ class Dispatcher:
         current: Callable[[int], float],
         prefix: str = "/perf",
         binds: dict[str, Bind] | None = None,
+        triggers: Mapping[str, Sequence[Press]] | None = None,
+        fire: Callable[[str, str], None] = lambda cue, kind: None,
     ) -> None:
         self.table = table
         self.prefix = prefix
@@ -90,7 +93,10 @@ class Dispatcher:
         self._targets = dict(self._own)
         self.binds: dict[str, Bind] = {}
         self._patterns: dict[str, list[Target]] = {}
-        self._last_press: dict[tuple[int, str], tuple[float, float]] = {}  # (row, source): (value, at_s)
+        self._triggers = dict(triggers or {})
+        self._fire = fire
+        self._waiting_for: dict[str, list[tuple[str, Press]]] = {}  # by pattern: the triggers that it fits
+        self._last_press: dict[Hashable, tuple[float, float]] = {}  # by what, and the source: (value, at_s)
         for address, bind in (binds or {}).items():
             self.bind(address, bind)
 
@@ -126,25 +132,46 @@ class Dispatcher:
             return ()
         found = self._patterns.get(address)
         if found is None:
-            pattern = _pattern(address)
-            plain = (name for name in self._targets if pattern.fullmatch(name)) if pattern else ()
-            found = [self._targets[name] for name in plain]
+            found = [self._targets[name] for name in _fitting(address, self._targets)]
             if len(self._patterns) >= self._PATTERNS_KEPT:
                 self._patterns.clear()
             self._patterns[address] = found
         return found
 
+    def awaits(self, message: OscMessageIn) -> bool:
+        """Whether a message is what a cue begins by: its address, and the number where that matters."""
+        told = number_in(message.args)
+        return any(press.number in (None, told) for _, press in self._presses(message.address))
+
+    def _presses(self, address: str) -> Sequence[tuple[str, Press]]:
+        """The triggers that `address` means, each with its own address."""
+        if not self._triggers:
+            return ()
+        if not _WILD.search(address):
+            return [(address, press) for press in self._triggers.get(address, ())]
+        found = self._waiting_for.get(address)
+        if found is None:
+            found = [(name, press) for name in _fitting(address, self._triggers) for press in self._triggers[name]]
+            if len(self._waiting_for) >= self._PATTERNS_KEPT:
+                self._waiting_for.clear()
+            self._waiting_for[address] = found
+        return found
+
     def apply(self, message: OscMessageIn, *, at_s: float, source: str) -> bool:
         """Hand a message to what it addresses; False for a stranger. Raises OscError for a value that does not fit."""
-        targets = self.targets(message.address)
+        targets, presses = self.targets(message.address), self._presses(message.address)
         for target in targets:
             self._apply(target, message.args, at_s=at_s, source=source)
-        return bool(targets)
+        for address, press in presses:
+            key = (address, press, source)
+            if self._pressed(key, message.args, wants=address, number=press.number, at_s=at_s):
+                self._fire(press.cue, press.kind)
+        return bool(targets or presses)
 
     def _apply(self, target: Target, args: tuple[Any, ...], *, at_s: float, source: str) -> None:
         param = target.param
         if param.kind is Kind.TRIGGER:
-            if self._pressed(target.row, args, at_s=at_s, source=source):
+            if self._pressed((target.row, source), args, wants=param.id, at_s=at_s):
                 self._press(target.row, "")
             return
         if param.kind is Kind.TEXT:
@@ -158,7 +185,7 @@ class Dispatcher:
     def _wanted(self, target: Target, args: tuple[Any, ...]) -> float:
         """The value that a message asks for, within the parameter's range."""
         param, bind = target.param, target.bind
-        value = _number(param, args)
+        value = _number(param.id, args)
         how = args[0] if len(args) > 1 and isinstance(args[0], str) else ""
         if how in _RELATIVE:
             value = _RELATIVE[how](bind.told(param, self._current(target.row)), value)
@@ -167,15 +194,22 @@ class Dispatcher:
         except ValueError as error:  # two numbers whose sum is none
             raise OscError(str(error)) from None
 
-    def _pressed(self, row: int, args: tuple[Any, ...], *, at_s: float, source: str) -> bool:
-        """Whether this message presses a trigger: a value that rises above zero, or no value at all."""
+    def _pressed(
+        self, key: Hashable, args: tuple[Any, ...], *, wants: str, at_s: float, number: int | None = None
+    ) -> bool:
+        """Whether this message is a press: a value that rises above zero, or no value at all.
+
+        key: what is pressed, and by whom. wants: its name. number: where there is one, another value counts as zero.
+        """
         if not args or args[-1] is None or args[-1] is Impulse.IMPULSE:
-            return True
-        value = _number(self.table.params[row], args)
-        before, before_s = self._last_press.get((row, source), (0.0, -math.inf))
+            return number is None
+        value = _number(wants, args)
+        if number is not None:
+            value = float(value == number)
+        before, before_s = self._last_press.get(key, (0.0, -math.inf))
         if len(self._last_press) >= self._PRESSES_KEPT:
             self._last_press.clear()
-        self._last_press[(row, source)] = (value, at_s)
+        self._last_press[key] = (value, at_s)
         return value > 0 and (before <= 0 or at_s - before_s >= self._REPRESS_S)
 
 
@@ -191,11 +225,17 @@ def number_in(args: tuple[Any, ...]) -> float | None:
     return None
 
 
-def _number(param: Param, args: tuple[Any, ...]) -> float:
+def _number(wants: str, args: tuple[Any, ...]) -> float:
     value = number_in(args)
     if value is None:
-        raise OscError(f"{param.id} wants a number, not {args[-1]!r}" if args else f"{param.id} wants a number")
+        raise OscError(f"{wants} wants a number, not {args[-1]!r}" if args else f"{wants} wants a number")
     return value
+
+
+def _fitting(address: str, names: Iterable[str]) -> list[str]:
+    """The names that an address pattern fits."""
+    pattern = _pattern(address)
+    return [name for name in names if pattern.fullmatch(name)] if pattern else []
 
 
 def _pattern(address: str) -> re.Pattern[str] | None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -38,6 +38,7 @@ from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
 from performer.params import Kind, ParamTable
 from performer.routes import CURVES, MODES, RouteFile, Span
+from performer.triggers import Press
 
 if TYPE_CHECKING:
     from performer.control.web import Client, WebServer
@@ -55,6 +56,7 @@ class Job:
     table: ParamTable
     prefix: str
     binds: dict[str, Bind]
+    triggers: Mapping[str, Sequence[Press]]  # by address, the cues that begin by it
     setlist: Path | None  # where what was learnt is saved
     name: str  # of the show, for programs that browse
     osc_port: int
@@ -125,6 +127,8 @@ class ControlLoop:
             current=self._current,
             prefix=job.prefix,
             binds=job.binds,
+            triggers=job.triggers,
+            fire=self._fire,
         )
         self._matrix = Matrix(
             job.routes, known=job.sources, table=job.table, post=self._edit, changed=job.changed_routes
@@ -170,6 +174,7 @@ class ControlLoop:
                 job.live,
                 send=self._send_to_live,
                 begin_cue=lambda name: self._press(self._goto, name),
+                fire=self._fire,
                 set_knob=self._set_by_live,
                 told_bpm=lambda bpm: self._clocks.told.told_bpm(bpm, at_s=self._now_s),
                 told_beat=lambda beat: self._clocks.told.told_beat(beat, at_s=self._now_s),
@@ -303,6 +308,7 @@ class ControlLoop:
         place = int(word.args[0]) - 1
         if (
             word.address in self._dispatcher.binds
+            or self._dispatcher.awaits(word)
             or not word.address.endswith("/program")
             or place >= len(self._job.cues)
         ):
@@ -383,10 +389,14 @@ class ControlLoop:
         self._set[row] = (value, self._now_s)
         self._job.levels.set(row, value, at_s=self._now_s, source=wire.packed_address(self._sender.host))
 
-    def _press(self, row: int, text: str) -> None:
+    def _press(self, row: int, text: str, trigger: str = "") -> None:
         source = wire.packed_address(self._sender.host)
-        if not self._job.presses.post(row, source, self._now_s, text.encode()[:64]):
+        if not self._job.presses.post(row, source, self._now_s, text.encode()[:64], trigger.encode()):
             raise OscError("too many presses at once; this one was dropped")
+
+    def _fire(self, cue: str, kind: str) -> None:
+        """A trigger of a cue has come; whether that is armed, the show knows."""
+        self._press(self._goto, cue, kind)
 
     def _current(self, row: int) -> float:
         """What a relative value starts from: what a hand has just set, or what the show says."""

@@ -87,6 +87,8 @@ class Facts:
             f"{prefix}/cue/name": lambda state: self._cues[int(state["cue"])][1],
             f"{prefix}/cue/standby": lambda state: self._cue_id(int(state["standby"])),
             f"{prefix}/cue/waiting": lambda state: self._cue_id(int(state["waiting"])),
+            f"{prefix}/cue/disarmed": lambda state: self._cue_ids(state["disarmed"]),
+            f"{prefix}/cue/absent": lambda state: self._cue_ids(state["absent"]),
             f"{prefix}/transport/leader": lambda state: _text(state["leader"]),
             f"{prefix}/sys/engine": lambda state: _text(state["engine"]),
             f"{prefix}/sys/state": lambda state: _text(state["state"]),
@@ -113,6 +115,8 @@ class Facts:
             "standby": "id of the cue that GO starts; empty where the last one plays",
             "waiting": "id of the cue that was asked for and waits for its beat",
             "wait": "how long it waits, in beats",
+            "disarmed": "ids of the cues that GO passes over, one a line",
+            "absent": "ids of the cues whose species are not ready yet, one a line",
             "state": "playing, panic, freeze or blackout",
             "error": "the newest message that was refused, and why",
         }
@@ -127,6 +131,10 @@ class Facts:
             *(Leaf(address, "f", READ, helps[address.rpartition("/")[2]]) for address in self._figures),
             *(Leaf(address, "s", READ, helps[address.rpartition("/")[2]]) for address in self._texts),
         )
+
+    def _cue_ids(self, marks: Any) -> str:
+        """The ids of the cues that are marked, one a line."""
+        return "\n".join(cue_id for (cue_id, _), is_so in zip(self._cues, marks, strict=True) if is_so)
 
     def _cue_id(self, index: int) -> str:
         return self._cues[index][0] if index >= 0 else ""

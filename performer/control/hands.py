@@ -27,6 +27,7 @@ from performer.flow import F32, ControlEvent, Pulse
 from performer.params import ParamTable
 from performer.refusal import Refused
 from performer.routes import RouteEdit, RouteFile, Span, names_in, route_of
+from performer.triggers import Press
 
 RECEIVE_BUFFER_BYTES = 4 << 20
 TEMPI_FRESH_S = 1.0  # what the control process said before it died is no clock
@@ -50,6 +51,8 @@ class ShowState:
     waiting: int = -1  # a cue that was asked for and waits for its beat; -1 for none
     wait_beats: float = 0.0  # how long
     state: str = "playing"  # or panic, freeze, blackout
+    disarmed: Sequence[int] = ()  # the cues that GO passes over
+    absent: Sequence[int] = ()  # the cues whose species are not ready: they wait for them
     meters: F32 | None = None  # [routes, 2], before and after each; None for nothing
 
 
@@ -86,6 +89,7 @@ class Hands:
         host: str = "0.0.0.0",
         prefix: str = "/perf",
         binds: dict[str, Bind] | None = None,
+        triggers: Mapping[str, Sequence[Press]] | None = None,
         setlist: Path | None = None,
         silence_s: float = 0.0,
         features: Sequence[tuple[SharedLatest, tuple[int, ...]]] = (),
@@ -104,11 +108,11 @@ class Hands:
     ) -> None:
         """Raises Refused where the port is taken.
 
-        binds: foreign addresses. setlist: where what is learnt is saved. silence_s: a source that sends nothing for so
-        long lets go of what it holds, which glides back to the cue; 0 for never. cue_values: [cues, P]. routes: with the cue
-        of each, empty for all. sources: what a route may start from. name: of the
-        show, for programs that browse. http_port: of OSCQuery; 0 for none. token: what it takes to move anything by
-        it. live: Ableton Live, by way of AbletonOSC.
+        binds: foreign addresses. triggers: by address, the cues that begin by it. setlist: where what is learnt is saved.
+        silence_s: a source that sends nothing for so long lets go of what it holds, which glides back to the cue; 0 for
+        never. cue_values: [cues, P]. routes: with the cue of each, empty for all. sources: what a route may start from.
+        name: of the show, for programs that browse. http_port: of OSCQuery; 0 for none. token: what it takes to move
+        anything by it. live: Ableton Live, by way of AbletonOSC.
         """
         self._table = table
         self._sources = sources or {}
@@ -138,13 +142,14 @@ class Hands:
         self._tempi = SharedLatest(wire.TEMPI)
         self.pictures = SharedLatest(wire.PICTURE) if http_port else None  # where an output puts them for the panel
         self._watched = SharedLatest(wire.WATCHED)
-        state_dtype = wire.show_state(len(table), len(names_in(table)))
+        state_dtype = wire.show_state(len(table), len(names_in(table)), len(cues))
         self._state = SharedLatest(state_dtype)
         self._record = np.zeros(1, state_dtype)
         self._job = child.Job(
             table=table,
             prefix=prefix,
             binds=binds or {},
+            triggers=triggers or {},
             setlist=setlist,
             name=name,
             osc_port=self.port,
@@ -189,7 +194,8 @@ class Hands:
             param = self._table.params[int(press["row"])].id
             text = bytes(press["text"]).decode("utf-8", "replace")
             source = _source(int(press["source"]))
-            events.append(ControlEvent(param, 1.0, float(press["at_s"]), source=source, text=text))
+            trigger = bytes(press["trigger"]).decode()
+            events.append(ControlEvent(param, 1.0, float(press["at_s"]), source=source, text=text, trigger=trigger))
         return events
 
     def edits(self) -> list[RouteEdit]:
@@ -226,6 +232,9 @@ class Hands:
         record["meters"][0] = 0.0 if state.meters is None else state.meters
         record["cue"], record["standby"], record["waiting"] = state.cue, state.standby, state.waiting
         record["wait_beats"] = state.wait_beats
+        for name in ("disarmed", "absent"):
+            record[name][0] = 0
+            record[name][0, list(getattr(state, name))] = 1
         record["beat"] = state.beat
         record["bpm"] = state.bpm
         record["fps"] = state.fps

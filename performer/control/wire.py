@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 
-PRESS = np.dtype([("row", "i4"), ("source", "i4"), ("at_s", "f8"), ("text", "S64")])
+PRESS = np.dtype([("row", "i4"), ("source", "i4"), ("at_s", "f8"), ("text", "S64"), ("trigger", "S8")])
 
 STATUS = np.dtype(
     [
@@ -50,12 +50,14 @@ WATCHED = np.dtype([("at_s", "f8")])  # when somebody last asked for such a pict
 EDIT = np.dtype([("text", "S2048")])  # (name, route or null) as JSON
 
 
-def show_state(params: int, routes: int) -> np.dtype:
+def show_state(params: int, routes: int, cues: int) -> np.dtype:
     """What the show tells the control process each frame."""
     return np.dtype(
         [
             ("values", "f4", (params,)),
             ("meters", "f4", (routes, 2)),
+            ("disarmed", "u1", (cues,)),  # 1 where a cue takes no part
+            ("absent", "u1", (cues,)),  # 1 where a cue's species is not ready
             ("cue", "i4"),
             ("standby", "i4"),  # -1 for none
             ("waiting", "i4"),  # -1 for none

@@ -11,7 +11,7 @@ import numpy as np
 
 from performer.flow import F32, Tick
 from performer.params import ParamTable
-from performer.stage.isf import SOUNDS, IsfEffect, IsfError, IsfInput, glsl_of, size_px
+from performer.stage.isf import PROGRESS, SOUNDS, IsfEffect, IsfError, IsfInput, glsl_of, size_px
 from performer.stage.sound import SoundTextures
 
 Size = tuple[int, int]
@@ -208,6 +208,7 @@ class Effect:
         gain: float = 1.0,
         into: Canvas | None = None,
         only_last: bool = False,
+        progress: float | None = None,
     ) -> moderngl.Texture:
         """Draw one frame and return its texture.
 
@@ -221,6 +222,8 @@ class Effect:
             0..1, multiplies the light of a final effect.
         only_last
             draw the last pass again from buffers as they are: another gain on a frozen picture.
+        progress
+            of a transition, 0..1.
         """
         last = len(self._passes) - 1
         result = into
@@ -238,6 +241,8 @@ class Effect:
                 canvas = self._own or into
                 assert canvas is not None, "a final effect needs a canvas"
             self._set_uniforms(compiled, values=values, tick=tick, size=canvas.size)
+            if progress is not None:
+                compiled.set(PROGRESS, progress)
             compiled.set("STAGE_GAIN", 1.0 if feeds_back else gain)  # the dimmer is no part of what it sees again
             for name in self._image_names:
                 images.get(name, self._black).use(self._units[name])

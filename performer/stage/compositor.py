@@ -16,8 +16,9 @@ the last picture is held.
 """
 
 import logging
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ import moderngl
 import numpy as np
 
 from performer import resources
-from performer.flow import F32, U8, AudioFeatures, Frame, Image, Params, Tick
+from performer.flow import F32, U8, AudioFeatures, Frame, Image, Mix, Params, Tick
 from performer.params import Param, ParamTable
 from performer.stage.chain import Canvas, Copier, Effect, full_screen_corners
 from performer.stage.hud import Hud, HudState
-from performer.stage.isf import IsfEffect, IsfError, IsfInput, IsfPass, params_of, read_isf
+from performer.stage.isf import END_IMAGE, START_IMAGE, IsfEffect, IsfError, IsfInput, IsfPass, params_of, read_isf
 from performer.stage.outputs.output import Display
 from performer.stage.picture import Mixer, Picture
 from performer.stage.sound import SoundTextures
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 FRAME_SHADER = resources.SHADERS / "frame.fs"
 DEFAULT_EFFECTS = (resources.SHADERS / "feedback.fs", resources.SHADERS / "grade.fs")
 SOFTWARE_LINES = 360  # height of the internal picture on a software renderer, px
+PICTURES = 3  # two that are mixed, and one that comes before they are gone
+VISIBLE = 0.04  # of a picture: what the eye misses where it is gone at once ...
+LEFT_S = 0.4  # ... so that more of one that is left behind in the middle of a crossfade fades in so long
 DETAILS = (1.0, 0.75, 0.5)  # parts of the internal size at which the effects may run, finest first
 
 # What remains when a shader fails: the picture, stretched, or the picture as it comes.
@@ -77,6 +81,8 @@ class Stage:
 
     effects
         paths of ISF files, in order. One that fails is left out; `warnings` says why.
+    mixes
+        paths of ISF transitions that two pictures may be mixed by; where one fails, they fade over.
     table
         the show's parameters; an input whose parameter is missing there keeps its default.
     internal_px
@@ -90,6 +96,7 @@ class Stage:
         *,
         table: ParamTable,
         effects: Sequence[str | Path] = DEFAULT_EFFECTS,
+        mixes: Sequence[str | Path] = (),
         internal_px: tuple[int, int] | None = None,
     ) -> None:
         self._display = display
@@ -106,11 +113,15 @@ class Stage:
         self._copier = Copier(self._ctx, corners=self._corners)
         self._mixer = Mixer(self._ctx, corners=self._corners)
         self._sounds = SoundTextures(self._ctx)
-        self._picture = self._make_picture()
-        self._over: Picture | None = None  # of the second generator, from when it is first seen
-        self._part = 0.0  # how much of it is seen
-        self._spare: list[Canvas] = []  # of a crossfade: each picture framed, and the two mixed
+        self._pictures: dict[int, Picture] = {}  # by the creature that draws each
+        # Nobody's, for those who come: a picture's shader is not compiled in a show.
+        self._resting = [self._new_picture() for _ in range(PICTURES)]
+        self._seen: tuple[Picture, ...] = ()  # one, or the two that are mixed
+        self._part = 0.0  # how much of the second is seen
+        self._spare: list[Canvas] = []  # of a crossfade: each picture framed, the two mixed, and what was left behind
+        self._left_s = -math.inf  # when a picture was left behind that was still in sight
         self._effects = self._load(effects)
+        self._mixes = self._load_mixes(mixes)
         self._hud = Hud(self._ctx)
         # The frozen frame's time and knobs: with them the last pass can be drawn again, dimmed, bit for bit.
         self._drawn: tuple[F32, Tick, float] | None = None  # values, tick and gain of what the canvas holds
@@ -180,6 +191,16 @@ class Stage:
                 self._warn(f"effect left out: {error}")
         return effects
 
+    def _load_mixes(self, paths: Sequence[str | Path]) -> dict[str, Effect]:
+        mixes = {}
+        for path in paths:
+            try:
+                isf = read_isf(path)
+                mixes[isf.name] = self._compile(isf, size=self._effects[0].size, final=False)
+            except IsfError as error:
+                self._warn(f"transition left out: {error}")
+        return mixes
+
     def _compile(self, isf: IsfEffect, *, size: tuple[int, int], final: bool) -> Effect:
         return Effect(
             self._ctx,
@@ -208,6 +229,7 @@ class Stage:
         hud: HudState | None = None,
         over: Image | None = None,
         part: float = 0.0,
+        who: tuple[int, int] = (0, 1),
         sound: AudioFeatures | None = None,
     ) -> Frame:
         """Draw and present one frame. Never raises.
@@ -221,7 +243,9 @@ class Stage:
             the newest of a second generator, like `image`.
         part
             0..1, how much of `over` is seen. At 0 and 1 one generator is seen alone, and images of the other are not
-            taken; another may have its place by the next frame. While one has no picture yet, the other is shown.
+            taken. While one has no picture yet, the other is shown, or what was there before.
+        who
+            numbers of the creatures that draw the two: a picture stays its creature's, whichever of the two it is.
         sound
             what the audio inputs of effects read; None leaves them what they had.
         """
@@ -232,7 +256,7 @@ class Stage:
             self._display.framebuffer.use()
             self._fit()
             with self._timed():
-                self._draw(image, params, tick, over=over, part=part, sound=sound)
+                self._draw(image, params, tick, over=over, part=part, who=who, sound=sound)
         except Exception as error:  # the show goes on with the picture that is there
             self._warn(f"the picture is held: {type(error).__name__}: {error}")
         try:
@@ -276,7 +300,7 @@ class Stage:
         for canvas in self._spare:
             canvas.release()
         self._spare = []
-        for effect in self._effects[:-1]:
+        for effect in (*self._effects[:-1], *self._mixes.values()):
             effect.resize(self.internal_px)
 
     @contextmanager
@@ -300,6 +324,7 @@ class Stage:
         *,
         over: Image | None,
         part: float,
+        who: tuple[int, int],
         sound: AudioFeatures | None,
     ) -> None:
         values = params.values
@@ -307,65 +332,96 @@ class Stage:
         dark = self._value(values, "out.blackout", 0.0) > 0
         gain = 0.0 if dark else min(max(self._value(values, "out.dimmer", 1.0), 0.0), 1.0)
         # While frozen no image and no sound is taken either: the newest is there again at the release.
-        if not frozen or self._alone.texture is None:
+        if not frozen or not self._seen:
             if self.detail != self._detail:
                 self._detail = self.detail  # before the card can refuse it: the effects then stay as they are
                 self._fit_inner()
-            self._step(image, tick, over=over, part=part)
+            self._step({who[1]: over, who[0]: image}, tick, part=part, who=who)
             if sound is not None:
                 self._sounds.take(sound)
-        if self._alone.texture is None:
+        if not self._seen:
             return
         if not self._tail or self._drawn is None or not frozen:
-            self._tail = self._render_tail(values, tick)
+            self._tail = self._render_tail(values, tick, params.mix)
             self._render_last(values, tick, gain=gain)
         elif gain != self._drawn[2]:
             self._render_last(*self._drawn[:2], gain=gain, only_last=True)
         if gain <= 0:
             self._canvas.clear()  # exact, whatever a shader adds after its light
 
-    @property
-    def _alone(self) -> Picture:
-        """The picture that is seen where one is seen alone, and the first of two."""
-        return self._over if self._over is not None and self._part >= 1 else self._picture
+    def _picture_of(self, creature: int, *, is_coming: bool) -> Picture | None:
+        """Where its images go; None before the first is coming."""
+        if creature not in self._pictures and is_coming:
+            self._pictures[creature] = self._resting.pop() if self._resting else self._new_picture()
+        return self._pictures.get(creature)
 
-    def _make_picture(self) -> Picture:
+    def _new_picture(self) -> Picture:
         return Picture(self._ctx, corners=self._corners, mixer=self._mixer)
 
-    def _step(self, image: Image | None, tick: Tick, *, over: Image | None, part: float) -> None:
-        """Move on the pictures that are seen, and settle how much of each that is."""
-        if self._over is None and over is not None and part > 0:
-            self._over = self._make_picture()
-        if self._over is not None and part > 0:
-            self._over.step(over, photon_s=tick.photon_s, dt_s=tick.dt_s)
-        elif self._over is not None:
-            self._over.rest()
-        if self._over is None or self._over.texture is None:
-            part = 0.0
-        if part < 1:
-            self._picture.step(image, photon_s=tick.photon_s, dt_s=tick.dt_s)
-        else:
-            self._picture.rest()
-        self._part = part if self._picture.texture is not None else 1.0
+    def _step(self, images: Mapping[int, Image | None], tick: Tick, *, part: float, who: tuple[int, int]) -> None:
+        """Move on the pictures that are asked for, and settle which are seen, and how much of each."""
+        asked = {who[0]} if part <= 0 else {who[1]} if part >= 1 else {*who}
+        shown = []
+        for creature in dict.fromkeys((who[1], who[0])):  # the second first: while it has none, the first is seen
+            if creature in asked or (creature == who[0] and not shown):
+                picture = self._picture_of(creature, is_coming=images[creature] is not None)
+                if picture is not None:
+                    picture.step(images[creature], photon_s=tick.photon_s, dt_s=tick.dt_s)
+                    shown[:0] = [creature] if picture.texture is not None else []
+        if shown:  # or what was there before stays
+            before = zip(self._seen, (1 - self._part, self._part), strict=False) if len(self._seen) == 2 else ()
+            known = [self._pictures.get(each) for each in who]
+            if any(share > VISIBLE and picture not in known for picture, share in before):
+                self._leave_behind(tick)
+            self._seen = tuple(self._pictures[each] for each in shown)
+            self._part = part if len(shown) == 2 else 0.0
+        for creature, picture in list(self._pictures.items()):
+            if creature not in asked and picture not in self._seen:
+                picture.forget()
+                self._resting.append(self._pictures.pop(creature))
 
-    def _render_tail(self, values: F32, tick: Tick) -> tuple[moderngl.Texture, ...]:
+    def _leave_behind(self, tick: Tick) -> None:
+        """Keep the mixture of two pictures, one of which is gone from one frame to the next, to let it fade."""
+        if len(self._effects) > 1 and self._spare:
+            self._spare[2], self._spare[3] = self._spare[3], self._spare[2]
+            self._left_s = tick.photon_s
+
+    def _render_tail(self, values: F32, tick: Tick, mix: Mix | None) -> tuple[moderngl.Texture, ...]:
         """Draw all that comes before the last step, and return what that step is to be given."""
-        texture, before = self._alone.texture, self._effects[:-1]
-        over = self._over.texture if self._over is not None else None
-        assert texture is not None
-        if over is not None and 0 < self._part < 1:
-            if not self._spare:
-                self._spare = [Canvas(self._ctx, self._effects[0].size) for _ in range(3)]
-            *sides, mixed = self._spare
-            framed = tuple(
-                self._effects[0].render({"inputImage": seen}, values=values, tick=tick, into=side)
-                for seen, side in zip((texture, over), sides, strict=True)
-            )
-            if not before:
-                return framed
-            self._mixer.draw(*framed, part=self._part, into=mixed)
-            texture, before = mixed.texture, before[1:]
-        for effect in before:
+        before, frame = self._effects[:-1], self._effects[0]
+        textures = [picture.texture for picture in self._seen if picture.texture is not None]
+        shader = self._mixes.get(mix.shader) if mix is not None else None
+        left = 1.0 - (tick.photon_s - self._left_s) / LEFT_S  # of a picture that was left behind
+        if len(textures) == 1 and shader is None and not 0.0 < left <= 1.0:
+            texture = textures[0]
+            for effect in before:
+                texture = effect.render({"inputImage": texture}, values=values, tick=tick)
+            return (texture,)
+        if not self._spare:
+            self._spare = [Canvas(self._ctx, frame.size) for _ in range(4)]
+        *sides, mixed, kept = self._spare
+        framed = [
+            frame.render({"inputImage": texture}, values=values, tick=tick, into=side)
+            for texture, side in zip(textures, sides, strict=False)
+        ]
+        first, last = framed[0], framed[-1]
+        if shader is not None and mix is not None:
+            given = {START_IMAGE: first, END_IMAGE: last}
+            texture = shader.render(given, values=values, tick=tick, progress=mix.progress, into=mixed)
+        elif not before:
+            return first, last
+        elif first is last:
+            texture = first
+        else:
+            self._mixer.draw(first, last, part=self._part, into=mixed)
+            texture = mixed.texture
+        if not before:
+            return texture, texture
+        if 0.0 < left <= 1.0:
+            spare = sides[0] if texture is mixed.texture else mixed
+            self._mixer.draw(texture, kept.texture, part=left * left, into=spare)
+            texture = spare.texture
+        for effect in before[1:]:
             texture = effect.render({"inputImage": texture}, values=values, tick=tick)
         return (texture,)
 
@@ -390,7 +446,7 @@ class Stage:
 
     def close(self) -> None:
         """Give everything back to the card; the display stays the caller's."""
-        drawn = (*self._effects, self._picture, self._over, *self._spare, self._canvas)
+        drawn = (*self._effects, *self._mixes.values(), *self._pictures.values(), *self._resting, *self._spare, self._canvas)
         for each in (*drawn, self._mixer, self._copier, self._sounds, self._corners):
             if each is not None:
                 each.release()

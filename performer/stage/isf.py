@@ -24,6 +24,7 @@ from performer.flow import SHAPE_SAMPLES
 from performer.params import Kind, Param, nearest
 
 TYPES = ("float", "bool", "long", "color", "event", "point2D", "image", "audio", "audioFFT")
+START_IMAGE, END_IMAGE, PROGRESS = "startImage", "endImage", "progress"  # what a transition must declare
 SOUNDS = ("audio", "audioFFT")  # the types that are textures of what is heard
 MAX_BYTES = 1 << 20
 MAX_SIDE_PX = 8192
@@ -82,6 +83,12 @@ class IsfEffect:
     vertex: str | None  # text of the .vs file beside it
     notes: tuple[str, ...]  # what was ignored, for people
 
+    @property
+    def is_transition(self) -> bool:
+        """Whether it mixes two pictures: by ISF's custom `startImage`, `endImage` and `progress`."""
+        kinds = {source.name: source.type for source in self.inputs}
+        return (kinds.get(START_IMAGE), kinds.get(END_IMAGE), kinds.get(PROGRESS)) == ("image", "image", "float")
+
     def param_id(self, source: IsfInput) -> str:
         """Id of the parameter that drives `source`."""
         return f"{self.name}.{source.name.lower()}"
@@ -100,8 +107,13 @@ class IsfEffect:
                 help=source.help,
             )
             for source in self.inputs
-            if source.type in _PARAM_KINDS
+            if source.type in _PARAM_KINDS and not (self.is_transition and source.name == PROGRESS)
         )
+
+
+def effect_name(path: Path) -> str:
+    """What the effect in a file is called."""
+    return re.sub(r"[^a-z0-9]+", "_", path.stem.lower())
 
 
 def read_isf(path: str | Path) -> IsfEffect:
@@ -128,7 +140,7 @@ def read_isf(path: str | Path) -> IsfEffect:
             raise _fault(path, "NAME", name, "names that differ in more than case", "rename one of the inputs")
     vertex = path.with_suffix(".vs")
     return IsfEffect(
-        name=re.sub(r"[^a-z0-9]+", "_", path.stem.lower()),
+        name=effect_name(path),
         path=path,
         description=str(header.get("DESCRIPTION", "")),
         inputs=inputs,

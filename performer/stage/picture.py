@@ -134,6 +134,12 @@ class Picture:
         self._serial = self._arrived_s = None
         self._intervals_s.clear()
 
+    def forget(self) -> None:
+        """Have no picture any more: the next is another's, or the same one's much later."""
+        self.rest()
+        self.texture = None
+        self._fade_end_s = -1.0
+
     def _take(self, image: Image, *, photon_s: float, dt_s: float) -> None:
         # Recorded even when the image is no good: a broken one is skipped, not tried at every frame.
         self._serial = image.serial

@@ -1,5 +1,6 @@
 """The plan is a pure function: jumping equals playing, two runs are equal bit for bit, cues are complete states."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,7 @@ def table_with(*routes: Route) -> ParamTable:
     return ParamTable((*base_params(), *motion_params(), *lfo_params(), *bend_params(), *own))
 
 
-def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums"), body: Anatomy | None = None) -> Plan:
+def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums"), body: Anatomy | None = None, bodies=(), bridges=None) -> Plan:
     table = table_with(*routes)
     made = []
     for index, changes in enumerate(cues or ({},)):
@@ -64,13 +65,16 @@ def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums")
         made.append(
             Cue(**({"id": str(index + 1), "fade": Length(0.0)} | changes), values=values, named=named, routes=own)
         )
+    bodies = bodies or (body or anatomy(),)
+    stranger = bodies[0].partner if bodies[0].partner is not None and bodies[0].w_between is None else None
     return Plan(
         table=table,
         cues=made,
-        anatomy=body or anatomy(),
+        anatomies=bodies if stranger is None else (*bodies, stranger),
         voices=voices,
         feature_names=feature_names(),
         hit_kinds=hit_kinds(),
+        bridges=bridges,
     )
 
 
@@ -265,6 +269,33 @@ def test_a_kick_has_one_shape_at_any_frame_rate():
     assert shapes[24][0] > shapes[24][-1] > 0
 
 
+def test_what_rings_reaches_below_the_knob_and_is_the_same_at_any_frame_rate():
+    route = Route(name="tap", source="mix.bass.hit", target="latent.coarse", amount=1.5, ring_hz=3.0, release_s=0.6)
+    struck = (0.5, 0.75, 0.78125)
+    seen = {}
+    for fps in (24, 120):
+        plan = plan_of({"values": {"latent.coarse": 0.25}}, routes=(route,))
+        due = {math.ceil(at * fps): at for at in struck}
+        assert len(due) == len(struck)
+        hits = lambda frame, due=due: [AudioEvent(0, AudioEventKind.BASS, due[frame], 0.7)] if frame in due else []  # noqa: E731
+        _, params, latents = played(plan, 3 * fps, events=hits, fps=fps)
+        seen[fps] = [(v, x.ws.tobytes()) for v, x in zip(values_of(plan, params, "latent.coarse"), latents, strict=True)]
+    assert seen[24] == seen[120][::5]
+    reached = [value for value, _ in seen[120]]
+    assert reached[0] == 0.25 and max(reached) > 0.9 and min(reached) < -0.3
+    assert abs(reached[-1] - 0.25) < 0.1
+
+
+def test_a_rain_of_hits_never_makes_what_rings_leap():
+    """Hits are forgotten one at a time; by then they no longer swing."""
+    route = Route(name="tap", source="mix.hat", target="latent.fine", amount=0.2, ring_hz=1.5, release_s=0.9)
+    plan = plan_of(routes=(route,))
+    hits = lambda frame: [AudioEvent(0, AudioEventKind.HAT, frame / FPS, 0.9)] if frame % 4 == 0 else []  # noqa: E731
+    _, params, _ = played(plan, 30 * FPS, events=hits)
+    steps = np.abs(np.diff(values_of(plan, params, "latent.fine")))
+    assert steps[15 * FPS :].max() <= steps[5 * FPS : 10 * FPS].max() * 1.01  # 128 hits are 12.8 s
+
+
 def test_a_trigger_route_presses_once_a_hit():
     route = Route(name="next", source="drums.onset", target="cue.go", mode="trigger")
     plan = plan_of({}, {}, {}, {}, routes=(route,))
@@ -317,7 +348,8 @@ def test_the_walk_is_smooth(position, seed):
 def test_the_orbit_closes_without_a_seam():
     orbit = next(motion for motion in MOTIONS if motion.name == "orbit")
     body = anatomy()
-    values = {"orbit.amount": 1.0, "orbit.points": 5.0, "orbit.period": 9.0, "orbit.beats": 0.0}
+    values = {param.id: param.default for param in orbit.params}
+    values |= {"orbit.amount": 1.0, "orbit.points": 5.0, "orbit.period": 9.0}
     phases = (0.0, 1.0, 2.0, 0.999999, 1000.0)
     at = [body.mean_and_offsets(3, orbit.terms(values, 3, phase))[1][0] for phase in phases]
     assert all((at[0] == other).all() for other in (at[1], at[2], at[4]))
@@ -345,7 +377,7 @@ def test_groups_move_apart_when_the_texture_trails():
 def test_truncation_zero_is_the_mean_animal():
     plan = plan_of({"values": {"latent.truncation": 0.0}})
     _, _, latents = played(plan, 3)
-    assert (latents[-1].ws == plan.anatomy.w_avg).all()
+    assert (latents[-1].ws == plan.anatomies[0].w_avg).all()
 
 
 def test_changing_speed_never_makes_the_walk_jump():
@@ -459,7 +491,7 @@ def test_siblings_blend_by_layer_group_and_their_mapping_by_the_mean():
     _, _, latents = played(plan_of({"values": values}, body=body), 3)
     assert (latents[-1].blend == [1, 1, 0.5, 0.5, 0.5, 0, 0, 0]).all()
     part = np.float32(3.5 / 8)
-    assert latents[-1].part == part and latents[-1].partner is None
+    assert latents[-1].blend.mean() == part and latents[-1].partner is None
     assert latents[-1].ws[0] == pytest.approx(body.w_avg * (1 - part) + body.partner.w_avg * part)
 
 

@@ -1,13 +1,15 @@
 """Routes, piece by piece."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from performer.choreography.lfo import SHAPES, lfo_value
-from performer.choreography.modulation import RouteMemory, followed, merged, shaped, struck
+from performer.choreography.modulation import RouteMemory, followed, merged, rung, scaled, shaped, struck
 from performer.params import ParamTable, base_params
 from performer.routes import CURVES, Route, RouteFile, Span, problems, route_of, sources
 
@@ -62,6 +64,55 @@ def test_a_soft_hit_never_cuts_a_loud_one_short():
 
 def test_a_gate_keeps_soft_hits_out():
     assert struck(route(gate_on=0.5), ((1.0, 0.4),), photon_s=1.01) == 0.0
+
+
+BELL = {"ring_hz": 3.0, "release_s": 0.5}
+
+
+def test_what_rings_swings_to_both_sides_ever_less_and_comes_to_rest():
+    swing = [rung(route(**BELL), ((1.0, 0.8),), photon_s=1.0 + step / 1000) for step in range(6000)]
+    assert swing[0] == 0.0 and max(swing) == pytest.approx(0.8, abs=1e-4)
+    assert min(swing) == pytest.approx(-0.8 * math.exp(-1 / 6 / 0.5), abs=1e-3)  # half a turn later
+    turns = [at for at, (a, b) in enumerate(itertools.pairwise(swing)) if a <= 0.0 < b]
+    assert np.diff(turns[:6]) == pytest.approx(1000 / 3, abs=2)
+    assert max(map(abs, swing[-1000:])) < 1e-4
+    assert rung(route(**BELL), ((1.0, 0.8),), photon_s=0.99) == 0.0
+
+
+def test_hits_that_ring_add_and_one_against_the_swing_stops_it():
+    whole, half = 1 / 3, 1 / 6
+
+    def after(*at_s: float) -> float:
+        hits = tuple((each, 0.5) for each in at_s)
+        return max(abs(rung(route(**BELL), hits, photon_s=2.0 + step / 100)) for step in range(100))
+
+    assert after(2.0 - whole, 2.0) > 1.3 * after(2.0) > 3.0 * after(2.0 - half, 2.0)
+    each = [rung(route(**BELL), ((at, strength),), photon_s=2.5) for at, strength in ((1.9, 0.3), (2.2, 0.9))]
+    assert rung(route(**BELL), ((1.9, 0.3), (2.2, 0.9)), photon_s=2.5) == pytest.approx(sum(each))
+
+
+@given(
+    hits=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1)), max_size=9),
+    ring=st.floats(0.05, 12),
+    release=st.floats(0.02, 3),
+    attack=st.floats(0, 0.3),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_rings_is_the_same_at_any_frame_rate_and_never_leaps(hits, ring, release, attack):
+    r = route(ring_hz=ring, release_s=release, attack_s=attack)
+    swings = {fps: [rung(r, tuple(hits), photon_s=f / fps) for f in range(4 * fps)] for fps in (24, 120)}
+    assert swings[24] == swings[120][::5]
+    slope = 2 * math.pi * ring * release
+    peak = math.exp(-math.atan(slope) / slope) * slope / math.hypot(1.0, slope)
+    fastest = (2.5 * 2 * math.pi * ring + 1 / release) * sum(s for _, s in hits) / peak
+    assert max(abs(b - a) for a, b in itertools.pairwise(swings[120])) <= fastest / 120 * 1.01 + 1e-12
+
+
+def test_range_and_curve_say_how_hard_a_hit_strikes_and_the_swing_goes_below_zero():
+    r = route(**BELL, in_low=0.5, curve="square", amount=2.0)
+    soft, loud = (min(scaled(r, rung(r, ((0.0, s),), photon_s=t / 500)) for t in range(500)) for s in (0.75, 1.0))
+    assert loud == pytest.approx(-2.0 * math.exp(-1 / 3), abs=0.01) and soft == pytest.approx(loud / 4)
+    assert rung(r, ((0.0, 0.4),), photon_s=0.1) == 0.0
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -137,6 +188,11 @@ def test_a_hold_is_a_length_or_a_source(hold, beats, source):
         (RouteFile("random", "macro.1", hold="-2 beats"), "hold", "is no source"),
         (RouteFile("random", "macro.1", hold="nan beats"), "hold", "is no source"),
         (RouteFile("random", "macro.1", hold="random"), "hold", "strikes never"),
+        (RouteFile("mix.db", "macro.1", ring=3.0), "ring", "strikes never"),
+        (RouteFile("mix.bass.hit", "macro.1", ring=-3.0), "ring", "expected 0 to 12 Hz"),
+        (RouteFile("mix.bass.hit", "macro.1", ring=40.0), "ring", "expected 0 to 12 Hz"),
+        (RouteFile("mix.bass.hit", "macro.1", ring=3.0, mode="trigger"), "ring", "a press does not ring"),
+        (RouteFile("mix.bass.hit", "macro.1", ring=3.0, release=0.0), "release", "no time to ring"),
         (RouteFile("mix.db", "cue.go"), "mode", 'expected mode = "trigger"'),
         (RouteFile("mix.db", "macro.1", amount=float("nan")), "amount", "expected a number"),
         (RouteFile("mix.db", "macro.1", release=float("inf")), "release", "expected a number"),

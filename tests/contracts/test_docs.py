@@ -68,6 +68,7 @@ def test_every_key_of_a_setlist_is_explained():
         setlists._AudioFile,
         setlists._VoiceFile,
         setlists._CueFile,
+        setlists._KeyframeFile,
         RouteFile,
         setlists._BindFile,
         setlists._ControlFile,

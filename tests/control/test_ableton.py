@@ -35,6 +35,8 @@ class FakeLive:
         self.listening: set[tuple] = set()
         self.asked: list[str] = []
         self.bpm, self._began_s, self._beat = 117.0, time.monotonic(), -1
+        self.locators: list[tuple[str, float]] = []
+        self._song, self._song_s, self._is_playing = 0.0, 0.0, False
         self._todo: list = []
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -73,6 +75,25 @@ class FakeLive:
 
         self.do(change)
 
+    def play(self, *, at: float) -> None:
+        """From a place in the song; once it plays, a jump."""
+
+        def change() -> None:
+            self._song, self._song_s = at, time.monotonic()
+            if not self._is_playing:
+                self._is_playing = True
+                self._told(("song", "current_song_time"), "/live/song/get/current_song_time", at)
+                self._told(("song", "is_playing"), "/live/song/get/is_playing", True)
+
+        self.do(change)
+
+    def stop(self) -> None:
+        def change() -> None:
+            self._is_playing = False
+            self._told(("song", "is_playing"), "/live/song/get/is_playing", False)
+
+        self.do(change)
+
     def _restart(self) -> None:
         self.listening.clear()
         self._send("/live/startup")
@@ -99,6 +120,9 @@ class FakeLive:
                     self._answer(each)
             if self._todo:
                 self._todo.pop(0)()
+            if self._is_playing:
+                at = self._song + (time.monotonic() - self._song_s) * self.bpm / 60
+                self._told(("song", "current_song_time"), "/live/song/get/current_song_time", at)
             beat = int((time.monotonic() - self._began_s) * self.bpm / 60)
             if beat != self._beat:
                 self._beat = beat
@@ -114,6 +138,12 @@ class FakeLive:
                 self._send("/live/song/get/tempo", self.bpm)
             case ["song", "start_listen", "beat"], _:
                 self.listening.add(("song", "beat"))
+            case ["song", "start_listen", ("is_playing" | "current_song_time") as what], _:
+                self.listening.add(("song", what))
+                told = self._is_playing if what == "is_playing" else self._song
+                self._send(f"/live/song/get/{what}", told)
+            case ["song", "get", "cue_points"], _:
+                self._send("/live/song/get/cue_points", *(part for pair in self.locators for part in pair))
             case ["song", "get", "num_scenes"], _:
                 self._send("/live/song/get/num_scenes", len(SCENES))
             case ["scene", "get", "name"], (scene,):
@@ -204,7 +234,7 @@ def test_a_live_that_is_started_again_is_listened_to_again(hands, live):
 
 def test_nobody_there_is_asked_and_asked_and_lost_after_a_while():
     sent: list[bytes] = []
-    nothing = {"begin_cue": print, "set_knob": print, "told_bpm": print, "told_beat": print}
+    nothing = {"begin_cue": print, "fire": print, "set_knob": print, "told_bpm": print, "told_beat": print}
     live = Live(LiveSpec(), send=sent.append, **nothing)
     for now_s in range(10):
         live.step(float(now_s))
@@ -236,7 +266,7 @@ def test_answers_that_make_no_sense_do_nothing(told):
     def never(*args):
         raise AssertionError(args)
 
-    live = Live(LiveSpec(), send=sent.append, begin_cue=never, set_knob=never, told_bpm=never, told_beat=never)
+    live = Live(LiveSpec(), send=sent.append, begin_cue=never, fire=never, set_knob=never, told_bpm=never, told_beat=never)
     live.receive(OscMessageIn(*told), now_s=0.0)
     assert len(sent) < 2000
 

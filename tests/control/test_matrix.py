@@ -94,7 +94,7 @@ def test_all_routes_are_told_in_the_words_that_change_them(peer):
     assert first == {
         "name": "kick", "cue": "", "from": "mix.bass.hit", "to": "latent.coarse", "amount": pytest.approx(0.9),
         "gate": (0.0, 0.0), "attack": 0.0, "release": pytest.approx(0.15), "in": (0.0, 1.0), "out": (0.0, 1.0),
-        "curve": "linear", "invert": 0, "mode": "add", "hold": "",
+        "curve": "linear", "invert": 0, "mode": "add", "hold": "", "ring": 0.0,
     }  # fmt: skip
     assert (second["name"], second["cue"], second["in"]) == ("2-1", "2", (-50.0, -10.0))
 
@@ -154,6 +154,7 @@ def test_a_route_is_added_removed_and_both_are_taken_back(hands, peer):
         ("set", ("kick", "amount", "much"), "Expected 'float'"),
         ("set", ("kick", "curve", "{0.__class__}"), "expected one of"),
         ("set", ("kick", "hold", "beat"), "an instant"),
+        ("set", ("2-1", "ring", 3.0), "strikes never"),
         ("remove", ("nobody",), "is no route"),
         ("remove", (), "is no route"),
     ],

@@ -12,6 +12,7 @@ from performer.control.hands import Hands
 from performer.control.midi import PAIRS, MidiPorts, Pickup, Words, bytes_of
 from performer.control.tempo import FEWEST_TICKS, TICKS, TickClock
 from performer.params import ParamTable, base_params
+from performer.triggers import Press
 from tests.control.test_hands import Peer, events_until, free_port, state
 from tests.rig import jack
 
@@ -181,6 +182,7 @@ def hands(server, box):
     made = Hands(
         table=TABLE, host="127.0.0.1", port=free_port(), epoch_s=time.monotonic(), binds=binds,
         cues=[("intro", ""), ("drop", ""), ("end", "")],
+        triggers={"/midi/1/program": (Press("end", "midi", 1),), "/midi/1/note/40": (Press("intro", "midi"),)},
     )  # fmt: skip
     made.start()
     until(made, "box")
@@ -210,6 +212,19 @@ def test_a_controller_moves_presses_and_calls_cues(hands, box):
         ("cue.goto", 1.0, "drop"),
     }
     assert [event.param for event in events].count("cue.go") == 1
+
+
+def test_a_controller_triggers_cues(hands, box):
+    box.send(0x90, 40, 100)
+    box.send(0x80, 40, 0)
+    box.send(0xC0, 0)  # the first program, which a cue waits for, and is not the first cue
+    box.send(0xC0, 1)
+    events = events_until(hands, lambda events: len(events) >= 3)
+    assert [(event.param, event.text, event.trigger) for event in events] == [
+        ("cue.goto", "intro", "midi"),
+        ("cue.goto", "end", "midi"),
+        ("cue.goto", "drop", ""),
+    ]
 
 
 def test_a_fader_that_is_elsewhere_waits(hands, box):

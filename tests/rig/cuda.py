@@ -214,6 +214,10 @@ class HostCuda:
         properties.major, properties.minor = self.capability
         return properties
 
+    @runtime_function(gives=2)
+    def cudaMemGetInfo(self) -> tuple[int, int]:
+        return 8 << 30, 16 << 30
+
     @runtime_function(gives=1)
     def cudaDriverGetVersion(self) -> int:
         return 13000

@@ -11,6 +11,7 @@ import pytest
 from performer import cast as casting
 from performer.cast import Cast, Ended, made
 from performer.clock import SystemClock
+from performer.creatures import Creature
 from performer.engines import host as hosting
 from performer.engines.engine import Availability, EngineError, SlotEngine
 from performer.flow import LatentFrame
@@ -177,28 +178,30 @@ def test_a_machine_short_of_time_gets_a_smaller_picture_ready(large, display, sl
     cast = of(large)
     cast.host.measured_ms = took_ms
     make(cast, display, fps=40.0)
-    assert (cast.small.checkpoint.sizes.width_px if cast.small else None) == expected
-    if cast.small is not None:
+    small = cast.roles[0].small
+    assert (small.checkpoint.sizes.width_px if small else None) == expected
+    if small is not None:
         rows, layers = large.checkpoint.sizes.num_ws, large.checkpoint.sizes.noise_layers
         latent = LatentFrame(
             np.zeros((rows, large.checkpoint.sizes.w_dim), np.float32), np.ones((layers, 3), np.float32)
         )
-        cast.small.submit(latent)
+        small.submit(latent)
         end_s = time.monotonic() + 10
-        while cast.small.latest() is None and time.monotonic() < end_s:
+        while small.latest() is None and time.monotonic() < end_s:
             time.sleep(0.005)
-        image = cast.small.latest()
+        image = small.latest()
         assert image is not None and image.pixels.shape == (256, 256, 4)
     cast.close()
 
 
 def test_the_smaller_picture_has_all_siblings(large, display):
     sibling = large.checkpoint
-    cast = of(replace(large, partners=(sibling, sibling)))
+    cast = of(replace(large, creatures=(Creature(checkpoint=sibling, siblings=(sibling, sibling)),)))
     cast.host.measured_ms = 18.0
     make(cast, display)
+    small = cast.roles[0].small
     assert len(cast.host.siblings) == 2
-    assert [each.sizes.width_px for each in (cast.small.checkpoint, *cast.small.siblings)] == [256] * 3
+    assert [each.sizes.width_px for each in (small.checkpoint, *small.siblings)] == [256] * 3
     cast.close()
 
 
@@ -206,5 +209,5 @@ def test_a_species_that_has_no_smaller_form_goes_without(setlist, display):
     cast = of(load(setlist))
     cast.host.measured_ms = 100.0
     make(cast, display)
-    assert cast.small is None
+    assert cast.roles[0].small is None
     cast.close()

@@ -18,6 +18,7 @@ def test_the_program_under_test_is_the_one_that_is_meant():
     for folder, pattern in (
         (resources.SHADERS, "*.fs"),
         (resources.SETLISTS, "*.toml"),
+        (resources.MAPPINGS, "*.toml"),
         (resources.CHECKPOINTS, "*.safetensors"),
     ):
         assert list(folder.glob(pattern)), folder

@@ -18,6 +18,7 @@ from performer.audio.analyser import analyse
 from performer.audio.ears import Ears
 from performer.audio.features import column
 from performer.audio.source import decode
+from performer.cast import Cast
 from performer.clock import SteppedClock
 from performer.control.hands import Hands
 from performer.flow import AudioFeatures, Image, LatentFrame, Tick
@@ -28,6 +29,7 @@ from performer.generators.embryo import tensors as tensors_of
 from performer.notices import Notices
 from performer.params import Controls
 from performer.play import PlayOptions, prepare
+from performer.role import Role
 from performer.show import Show
 from performer.stage import compositor
 from performer.stage.outputs.headless import Headless
@@ -252,12 +254,12 @@ def test_one_species_becomes_another_without_a_jump_and_is_then_all_the_other(ki
         (line,) = [text for text in said if text.startswith("partner")]
         expected = {"siblings": "a sibling, crossbred layer by layer", "strangers": "light and stylegan2 are different"}
         assert expected[kind] in line
-        assert (show.over is None) == (kind == "siblings")
+        assert len(show.cast.roles) == (1 if kind == "siblings" else 2)
         before = seconds_of(show, 1.0)
         SimpleUDPClient("127.0.0.1", show.hands.port).send_message("/perf/cue/go", [])
         show.frame_intervals_s = []
         way = seconds_of(show, 1.6)
-        drawn = (show.over or show.host).latest().pixels.copy()
+        drawn = show.host.latest().pixels.copy()
     finally:
         show.close()
     far = np.abs(way[-1] - before[-1]).mean()
@@ -284,7 +286,7 @@ def test_a_chain_of_three_plays_each_as_it_is_alone(tmp_path):
     show = prepare(options, announce=said.append)
     try:
         assert "partner  larva becomes pupa, then imago: siblings, crossbred layer by layer" in said
-        assert show.over is None
+        assert len(show.cast.roles) == 1
         seconds_of(show, 1.0)
         for name in ("second", "third"):
             SimpleUDPClient("127.0.0.1", show.hands.port).send_message("/perf/cue/go", [])
@@ -323,7 +325,7 @@ class Painter:
     """A host on a stepped clock. Its pictures are as bright as they are late: one from long ago is seen to be that."""
 
     def __init__(self, name: str, clock: SteppedClock, *, side_px: int, infer_s: Callable[[], float]) -> None:
-        self.name, self.images, self.infer_ms, self.is_closed = name, 0, 0.0, False
+        self.name, self.images, self.infer_ms, self.is_closed, self.may_use_card = name, 0, 0.0, False, False
         self._clock, self._side_px, self._infer_s = clock, side_px, infer_s
         self._image: Image | None = None
         self._waiting_s: float | None = None
@@ -337,6 +339,9 @@ class Painter:
     def latest(self) -> Image | None:
         self._go_on()
         return self._image
+
+    def activate(self, *, progress) -> None:
+        self.measured_ms = None
 
     def close(self) -> None:
         self.is_closed = True
@@ -381,11 +386,17 @@ def strained(tmp_path, monkeypatch) -> Iterator[Strained]:
     def make(*, refresh_hz: float | None = 60.0, fps: float | None = None) -> tuple[Show, SimpleNamespace]:
         setlist, clock = setlists.load(tmp_path / "plain.toml"), SteppedClock()
         costs = SimpleNamespace(draw_s=lambda detail: 0.004, full_s=0.008, small_s=0.003)
+        cast = Cast(setlist, clock=clock, notices=Notices(), choice="auto")
+        painters = [
+            Painter("painter", clock, side_px=side_px, infer_s=infer_s)
+            for side_px, infer_s in ((32, lambda: costs.full_s), (16, lambda: costs.small_s))
+        ]
+        cast.roles[0] = Role(painters[0], small=painters[1])
+        cast.make(fps=60.0, progress=lambda text: None)
         show = Show(
             setlist,
             display=Monitor(clock, refresh_hz=refresh_hz),
-            host=Painter("painter", clock, side_px=32, infer_s=lambda: costs.full_s),
-            small=Painter("painter", clock, side_px=16, infer_s=lambda: costs.small_s),
+            cast=cast,
             ears=Ears(source=setlist.audio, voices=setlist.voices, epoch_s=0.0),
             hands=Hands(table=setlist.table, port=0, epoch_s=0.0),
             clock=clock,
@@ -406,7 +417,7 @@ def strained(tmp_path, monkeypatch) -> Iterator[Strained]:
     yield make
     for show in shows:
         show.close()
-        assert show.host.is_closed and show.small.is_closed
+        assert all(host.is_closed for host in show.cast.hosts)
 
 
 def test_a_machine_that_is_short_of_time_plays_on_humbler_and_comes_back(strained):
@@ -442,9 +453,10 @@ def test_a_machine_that_is_short_of_time_plays_on_humbler_and_comes_back(straine
     assert play(9) == (0.75, True, 2) and show.missed > 100
     assert show.stage.internal_px == (48, 28) and show._hud_state().effects_eased == "effects 75%"
     assert len(said) == 3, said
-    full, small = show.host.images, show.small.images
+    hosts = show.cast.hosts
+    full, small = (host.images for host in hosts)
     play(4)
-    assert show.host.images == full and show.small.images == pytest.approx(small + 4 * 30, abs=3)
+    assert hosts[0].images == full and hosts[1].images == pytest.approx(small + 4 * 30, abs=3)
     missed = show.missed
     costs.full_s, costs.small_s, costs.draw_s = 0.008, 0.003, lambda detail: 0.004
     assert play(90) == (1.0, False, 1) and len(said) == 6
@@ -471,12 +483,13 @@ def test_a_twin_that_does_not_draw_is_waited_for(strained):
 
 def test_the_engine_that_is_seen_is_named(strained):
     show, _ = strained()
-    show.over = Painter("stranger", show.clock, side_px=32, infer_s=lambda: 0.005)
+    show.cast.creatures *= 2
+    show.cast.roles.append(Role(Painter("stranger", show.clock, side_px=32, infer_s=lambda: 0.005)))
     step = show.plan.step
 
     def partly(*args, **how):
         memory, params, latent = step(*args, **how)
-        return memory, params, replace(latent, blend=np.full(1, 0.8, np.float32), partner=latent)
+        return memory, params, replace(latent, part=0.8, partner=replace(latent, creature=1))
 
     show.frame()
     assert show._hud_state().engine.startswith("painter")

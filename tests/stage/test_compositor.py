@@ -485,7 +485,7 @@ def test_a_second_picture_costs_nothing_until_it_is_seen(rig: Rig, monkeypatch: 
         )
     rig.show(SMALL, over=LARGE)
     rig.show(SMALL, part=0.5)
-    assert rig.stage._over is None and drawn == ["frame", "feedback", "grade"] * 2
+    assert len(rig.stage._pictures) == 1 and drawn == ["frame", "feedback", "grade"] * 2
     drawn.clear()
     rig.show(SMALL, over=LARGE, part=0.5)
     assert drawn == ["frame", "frame", "feedback", "grade"], "what keeps a picture runs once a frame"
@@ -514,7 +514,8 @@ def test_while_one_has_no_picture_the_other_is_shown(rig: Rig) -> None:
     assert tuple(rig.show(red, part=0.5)[MIDDLE]) == (100, 0, 100), "and is held where none comes"
     assert tuple(rig.show(None, part=0.5)[MIDDLE]) == (100, 0, 100)
     assert tuple(rig.show(None, part=1.0)[MIDDLE]) == (0, 0, 200)
-    assert tuple(rig.show(None)[MIDDLE]) == (200, 0, 0)
+    assert tuple(rig.show(None)[MIDDLE]) == (0, 0, 200), "and stays until the first has a new one: its old one is gone"
+    assert tuple(rig.show(red, serial=9)[MIDDLE]) == (200, 0, 0)
     fresh = Rig()
     for part in (0.5, 1.0):
         assert fresh.show(None, part=part).max() == 0

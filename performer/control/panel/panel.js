@@ -3,7 +3,7 @@
 import * as routes from "./routes.js";
 import { at, connect, flip, hold, log, make, move, on, say, send, set, values, watch, watched, withToken } from "./show.js";
 
-let show = null, learning = "", current = "", standby = "", waiting = "";
+let show = null, learning = "", current = "", standby = "", waiting = "", absent = new Set();
 const knobs = new Map();
 
 // Knobs
@@ -129,11 +129,14 @@ function cuesChanged() {
   }
   const named = id => { const cue = show.cues.find(each => each.id === id); return cue ? cue.name || cue.id : id; };
   const beats = Math.ceil(values.get("cue/wait") || 0);
-  at("standby").textContent = waiting ? `${named(waiting)} begins in ${beats} beat${beats === 1 ? "" : "s"}`
-    : standby ? "next: " + named(standby) : "the last cue";
+  const isAbsent = absent.has(waiting || standby);
+  at("standby").textContent = waiting && isAbsent ? `${named(waiting)} begins as soon as its species is ready`
+    : waiting ? `${named(waiting)} begins in ${beats} beat${beats === 1 ? "" : "s"}`
+    : standby ? "next: " + named(standby) + (isAbsent ? ", not ready yet" : "") : "the last cue";
   at("go").classList.toggle("on", !!waiting);
 }
 on("cue/current", id => { current = id; cuesChanged(); });
+on("cue/absent", ids => { absent = new Set(ids.split("\n").filter(Boolean)); cuesChanged(); });
 on("cue/standby", id => { standby = id; cuesChanged(); });
 on("cue/waiting", id => { waiting = id; cuesChanged(); });
 

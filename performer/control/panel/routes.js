@@ -113,7 +113,7 @@ function toggle(route) {
     editor.append(field); route.fields[key] = [field];
   };
   text("from", "sources"); text("to", "targets"); numbers("amount", 1);
-  numbers("attack", 1); numbers("release", 1);
+  numbers("attack", 1); numbers("release", 1); numbers("ring", 1);
   text("hold", "holds", "never"); numbers("gate", 2); numbers("in", 2); numbers("out", 2);
   choice("curve", choices.curves); choice("mode", choices.modes);
   label("invert");
