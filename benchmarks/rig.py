@@ -53,6 +53,7 @@ def show_of(
     headless: bool = False,
     fps: float | None = None,
     hud: bool = False,
+    memory_mb: float | None = None,
     osc: bool = True,
     http: bool = False,
 ) -> Iterator[Show]:
@@ -69,6 +70,7 @@ def show_of(
                 size_px=size_px,
                 fps=fps,
                 hud=hud,
+                memory_mb=memory_mb,
                 osc_host="127.0.0.1",
                 osc_port=_free_port() if osc else 0,
                 http_port=_free_port() if http else 0,

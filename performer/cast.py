@@ -137,6 +137,12 @@ class Cast:
 
     # In the show
 
+    def add(self, creature: Creature) -> int:
+        """Another creature, not ready yet: its number. Thread: render."""
+        self.creatures.append(creature)
+        self.roles.append(self._role(creature))
+        return len(self.roles) - 1
+
     def want(self, order: Sequence[int], *, on_stage: Sequence[int]) -> None:
         """Say who may be needed, what plays first and then the likeliest; never waits.
 
@@ -220,6 +226,8 @@ class Cast:
                 self._built.add(number)
             role.make(fps=self._fps, host=self._host, progress=log.info)
         except Exception as error:
+            if self._is_closing:
+                return
             self.faults[number] = str(error)
             name = self.creatures[number].name
             text = f"{name} cannot play ({error}); cues of it do not begin, and what plays goes on"

@@ -68,6 +68,8 @@ class Play:
     """Frames a second; by default what the display or the machine can hold."""
     engine: str = "auto"
     """An engine by name; auto is the fastest that draws the species right, measure finds that out once more."""
+    memory: float | None = None
+    """Megabytes that the engines of all species may take; by default half of what is free."""
     cue: str = ""
     """Begin with the cue of this id or name."""
     osc_port: int = 9000
@@ -101,6 +103,7 @@ class Play:
             )
         _within("--fps", self.fps, 1, 1000, "frames a second")
         _within("--seconds", self.seconds, 0, float("inf"), "seconds")
+        _within("--memory", self.memory, 1, float("inf"), "megabytes")
         _within("--osc-port", self.osc_port, 0, 65535, "(0 for no OSC)")
         _within("--http-port", self.http_port, 0, 65535, "(0 for no panel)")
         if self.lan and not self.http_port:
@@ -125,6 +128,7 @@ class Play:
             monitor=self.monitor,
             fps=self.fps,
             engine=self.engine,
+            memory_mb=self.memory,
             cue=self.cue,
             osc_host=self.osc_host,
             osc_port=self.osc_port,

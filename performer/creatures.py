@@ -15,6 +15,7 @@ from pathlib import Path
 from performer import bridges, resources
 from performer.bridges import Bridge, BridgeError
 from performer.choreography.motion import Anatomy
+from performer.choreography.safe import Chosen
 from performer.generators import checkpoint as species
 from performer.generators.mapping import Mapping as LatentMapping
 
@@ -29,6 +30,7 @@ class Creature:
     checkpoint: species.Checkpoint
     label: int = 0  # the class that a conditional species draws
     siblings: tuple[species.Checkpoint, ...] = ()
+    chosen: Chosen | None = None  # the animals that it keeps among
 
     @property
     def chain(self) -> tuple[species.Checkpoint, ...]:
@@ -59,7 +61,10 @@ def anatomies_of(creatures: Sequence[Creature], *, is_stranger: bool) -> list[An
     found = []
     for creature in creatures:
         mappings = [mapping(each, creature.label) for each in creature.chain]
-        chain = [_anatomy(each, mapped_by) for each, mapped_by in zip(creature.chain, mappings, strict=True)]
+        chain = [
+            replace(_anatomy(each, mapped_by), chosen=creature.chosen)
+            for each, mapped_by in zip(creature.chain, mappings, strict=True)
+        ]
         anatomy = chain.pop()
         for at in reversed(range(len(chain))):
             between = partial(mappings[at].w_between, mappings[at + 1])

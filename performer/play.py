@@ -50,6 +50,7 @@ class PlayOptions:
     monitor: str = ""
     fps: float | None = None
     engine: str = AUTO
+    memory_mb: float | None = None  # that engines may take; None: half of what is free
     cue: str = ""
     osc_host: str = "0.0.0.0"
     osc_port: int = 9000  # 0: no OSC
@@ -80,7 +81,8 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             raise Refused(f"{path}: no cue {options.cue!r}; expected one of: {known}")
         first_cue = wanted[0]
     _check_folders(options)
-    cast = Cast(setlist, clock=clock, notices=notices, choice=options.engine)
+    budget_bytes = None if options.memory_mb is None else int(options.memory_mb * 1e6)
+    cast = Cast(setlist, clock=clock, notices=notices, choice=options.engine, budget_bytes=budget_bytes)
     opened: list[Callable[[], None]] = [cast.close]
     try:
         ears = Ears(

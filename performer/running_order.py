@@ -129,11 +129,12 @@ def print_order(setlist: Setlist, *, console: Console) -> None:
 
 
 def _before(cue: Cue) -> str:
-    """What a cue waits for."""
+    """What a cue waits for, and what triggers it."""
     grid = (
         "" if cue.quantize is None else "at once" if cue.quantize == 0 else f"on {in_words(Length(cue.quantize, True))}"
     )
-    return ", ".join(part for part in (in_words(cue.pre_wait), grid) if part)
+    triggers = (trigger.in_words() for trigger in cue.triggers)
+    return ", ".join(part for part in (in_words(cue.pre_wait), grid, *triggers) if part)
 
 
 def _after(cue: Cue) -> str:

@@ -5,15 +5,17 @@ Thread: main, before the show.
 
 import ipaddress
 import math
+import re
 import tomllib
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import msgspec
 import numpy as np
 
-from performer import mappings, resources
+from performer import choosing, mappings, resources
 from performer import params as parameters
 from performer import routes as routing
 from performer.audio.features import feature_names, hit_kinds, table_with
@@ -21,6 +23,7 @@ from performer.audio.knobs import ear_params
 from performer.audio.source import BandSpec, SourceError, SourceKind, SourceSpec, VoiceSpec, check_source, probe_file
 from performer.bridges import SUFFIX as BRIDGE_SUFFIX
 from performer.bridges import Bridge
+from performer.choosing import SafeFile
 from performer.choreography.keyframes import Keyframe, Keyframes, keyframes
 from performer.choreography.lfo import lfo_params
 from performer.choreography.modulation import MADE
@@ -50,6 +53,7 @@ from performer.refusal import Refused
 from performer.routes import BEATS, RouteFile, Span
 from performer.stage.compositor import stage_params
 from performer.stage.isf import IsfError, effect_name, params_of, read_isf
+from performer.toml_lines import Lines
 from performer.triggers import TriggerFile, check_alone, names_of, triggers_of
 
 SCHEMA = 1
@@ -168,6 +172,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     osc: dict[str, str | _BindFile] = {}
     ableton: _AbletonFile | None = None
     control: _ControlFile = msgspec.field(default_factory=_ControlFile)
+    safe: SafeFile | None = None
     mapping: list[str] = []
     params: dict[str, Any] = {}
     route: list[RouteFile] = []
@@ -249,9 +254,10 @@ def load(
     """
     file = _read(path, _SetlistFile)
     problems: list[str] = []
+    lines = cache(lambda: Lines(path.read_text(encoding="utf-8")))  # where something is wrong, and not else
 
     def note(where: str, sentence: str) -> None:
-        problems.append(f"{path}: {where}: {sentence}")
+        problems.append(f"{_placed(path, lines(), where)}: {sentence}")
 
     if file.schema != SCHEMA:
         note("schema", f"{file.schema}; expected {SCHEMA}; a newer performer may read it")
@@ -275,7 +281,10 @@ def load(
         _creature(path, f"cue[{index}] (id {cue.id!r})", cue, creatures, stranger, note)
         for index, cue in enumerate(file.cue)
     ]
+    creatures = choosing.chosen(file.safe, creatures, note, folder=path.parent, is_other=species_name not in ("", file.species))
     crossings, remarks = _bridges(path, file.bridges, creatures, note)
+    if file.safe is not None and crossings:  # their ends are animals that nobody has chosen
+        crossings, remarks = {}, [*remarks, "bridges are not crossed: they lead out of what [safe] has chosen"]
     shaders = _shaders(path, file.shaders, note)
     transitions, mixes = _transitions(path, file.cue, numbers, crossings, creatures, note)
     voices, bands = _voices(file.voices, note), _bands(file.bands, note)
@@ -291,7 +300,8 @@ def load(
         try:
             check_source(source, voices)
         except SourceError as error:  # it names the key; a source of the command line is not the setlist's fault
-            problems.append(f"{path}: {error}" if audio is None else str(error))
+            where, _, sentence = str(error).partition(": ")
+            problems.append(f"{_placed(path, lines(), where)}: {sentence}" if audio is None else str(error))
 
     mapped = [_mapped(path, where, wanted, names, bands, note) for where, wanted in _wanted(file)]
     routes, played = _named_routes(file, mapped, note)
@@ -380,17 +390,21 @@ _File = TypeVar("_File", bound=msgspec.Struct)
 
 
 def _read(path: Path, kind: type[_File]) -> _File:
+    text = ""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
     except OSError as error:
         raise SetlistError([f"{path}: cannot be read ({error.strerror}); expected a .toml file"]) from None
     except UnicodeDecodeError:
         raise SetlistError([f"{path}: is not text in UTF-8; expected a .toml file; save it again as UTF-8"]) from None
     except tomllib.TOMLDecodeError as error:
-        raise SetlistError([f"{path}: not TOML: {error}; mend that line"]) from None
-    problems = [f"{path}: {where}: {sentence}" for where, sentence in _strangers(content, kind, "")]
-    if problems:
-        raise SetlistError(problems)
+        line = re.search(r"\(at line (\d+),", str(error))
+        raise SetlistError([f"{_lined(path, line and int(line[1]))}: not TOML: {error}; mend that line"]) from None
+    strangers = _strangers(content, kind, "")
+    if strangers:
+        lines = Lines(text)
+        raise SetlistError([f"{_placed(path, lines, where)}: {sentence}" for where, sentence in strangers])
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
@@ -402,7 +416,18 @@ def _read(path: Path, kind: type[_File]) -> _File:
         if sentence.startswith("Invalid enum") and choices:
             sentence = f"expected one of: {', '.join(choices)}"
         value = f"{found!r}; " if found is not None else ""
-        raise SetlistError([f"{path}: {where}: {value}{sentence[:1].lower()}{sentence[1:]}"]) from None
+        placed = _placed(path, Lines(text), where)
+        raise SetlistError([f"{placed}: {value}{sentence[:1].lower()}{sentence[1:]}"]) from None
+
+
+def _placed(path: Path, lines: Lines, where: str) -> str:
+    """`show.toml:42: cue[3] (id '4').fade`: with the line of the key, or of what is around it."""
+    inside = where.removeprefix("audio.") if where.startswith("audio.voices.") else where  # as the room of sound says it
+    return f"{_lined(path, lines.of_place(inside))}: {where}"
+
+
+def _lined(path: Path, line: int | None) -> str:
+    return str(path) if line is None else f"{path}:{line}"
 
 
 def _at(content: Any, where: str) -> Any:
@@ -423,6 +448,7 @@ def _strangers(content: dict[str, Any], kind: type[msgspec.Struct], where: str) 
         "cue": _CueFile,
         "route": RouteFile,
         "keyframe": _KeyframeFile,
+        "safe": SafeFile,
         "audio": _AudioFile,
         "control": _ControlFile,
         "ableton": _AbletonFile,

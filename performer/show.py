@@ -321,7 +321,9 @@ class Show:
             beat=self._transport.line.at(photon_s),
             deadline_s=draw_s,
             downbeat=self._transport.downbeat,
-            wall_s=self._wall_s() + photon_s - self.clock.now_s(),  # read anew each time: a wall clock is set, and leaps
+            wall_s=self._wall_s()
+            + photon_s
+            - self.clock.now_s(),  # read anew each time: a wall clock is set, and leaps
         )
         self._frame += 1
         self._photon_s = photon_s

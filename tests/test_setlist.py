@@ -234,7 +234,7 @@ def test_a_chain_of_siblings_is_resolved(tmp_path):
 def test_a_chain_with_a_stranger_in_it_is_refused(tmp_path):
     species.write(tmp_path / "small.safetensors", small_stylegan2())
     (line,) = refusal(tmp_path, partnered('["embryo", "small"]')).splitlines()
-    assert line.startswith(f"{tmp_path / 'show.toml'}: partner[1]: 'small' is no sibling of ")
+    assert line.startswith(f"{tmp_path / 'show.toml'}:6: partner[1]: 'small' is no sibling of ")
     assert "light and stylegan2 are different families; expected one that was trained on from it" in line
     assert "take it out" in line
     alone = load(tmp_path, partnered('["small"]'))
@@ -278,3 +278,38 @@ def test_a_setlist_finds_what_lies_beside_it(tmp_path):
 def test_an_unknown_setlist_lists_the_bundled_ones():
     with pytest.raises(SetlistError, match=r"nowhere: no such setlist.*first-light"):
         setlists.locate("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("fade =", "fede ="), "fede = "),
+        (("[params]", "[paramz]"), "[paramz]"),
+        (('"walk.speed" = 0.25', '"walk.speed" = 99'), "params = {"),
+        (("walk.speed = 0.5", "walk.speed = 99"), "walk.speed = 99"),
+        (("duration = 12\n", ""), 'next = "follow"'),
+        (('from = "drums.bass.hit"', 'from = "drum.bass.hit"'), 'from = "drum.bass.hit"'),
+        (('to = "latent.coarse"\n', 'to = "latent.coarse"\nattack = -1\n'), '[[route]]'),  # said of release, which is not there
+        (('to = "frame.zoom"', 'to = "frame.room"'), 'to = "frame.room"'),
+        (('id = "020"', 'id = "010"'), 'id = "010"'),
+        (("drums = [1, 2]", "drums = [0, 2]"), "drums = [0, 2]"),
+        (("in = [0, 127], out", "in = [1, 1], out"), '"/knob" = '),
+        (("parameter = 3", "parameter = -3"), "[[ableton.knob]]"),
+        (("track = 1\n", ""), "[[ableton.knob]]"),
+        (("seed = 4", 'seed = "four"'), 'seed = "four"'),
+        (('source = "silence"', 'source = "file"\noffset = 1'), "[audio]"),  # said of file, which is not there
+        (('seed = 4', 'seed = 4\nshaders = [\n  "feedback",\n  "grate",\n]'), '"grate",'),
+        (('name = "Test"', 'name = "Test'), 'name = "Test'),
+    ],
+)  # fmt: skip
+def test_problems_have_the_line_of_their_key_or_of_what_is_around_it(tmp_path, change, expected):
+    assert change[0] in GOOD
+    text = GOOD.replace(*change)
+    for problem in refusal(tmp_path, text).splitlines():
+        number = int(problem.removeprefix(str(tmp_path / "show.toml:")).partition(":")[0])
+        assert text.splitlines()[number - 1].strip().startswith(expected)
+
+
+def test_what_the_whole_file_lacks_has_no_line(tmp_path):
+    text = refusal(tmp_path, 'schema = 1\nname = "x"\n')
+    assert text.startswith(f"{tmp_path / 'show.toml'}: top level: object missing required field `species`")

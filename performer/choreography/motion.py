@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from performer.choreography.safe import Chosen, Hull
 from performer.flow import F32, F64, GROUP_NAMES, GROUPS, NOISE_MAPS
 from performer.params import Param
 
@@ -46,10 +47,12 @@ class Anatomy:
     w_from_z: Callable[[F32], F32]  # [..., z_dim] -> [..., w_dim]
     traits: F32 | None = None  # [traits, groups, w_dim], one deviation each
     label_row: F32 | None = None  # [w_dim], the last row of ws where it is a label and no latent
+    chosen: Chosen | None = None  # who stand for all others, and span the region that nothing leaves
     partner: "Anatomy | None" = None
     w_between: Callable[[F32, float], F32] | None = None  # ([..., z_dim], blend 0..1) -> [..., w_dim]
     _memo: dict[tuple[int, Key], F32] = field(default_factory=dict, repr=False)  # offsets
     _drawn: dict[tuple[int, Key], F32] = field(default_factory=dict, repr=False)  # and what they are mapped from
+    _hull: list[Hull] = field(default_factory=list, repr=False)  # its own, once it was asked for
 
     _MEMO_SIZE = 512  # animals; at 512 dimensions a megabyte
 
@@ -86,15 +89,16 @@ class Anatomy:
         if drawn is not None:
             return drawn
         stream, index = key
+        if self.chosen is not None and self.chosen.numbers and stream != NUMBERED:
+            stream, index = NUMBERED, self.chosen.numbers[self.chosen.lot(seed, stream, index)]
         if stream == NUMBERED:  # numpy keeps this generator as it is for ever
             drawn = np.random.RandomState(index).randn(self.z_dim).astype(np.float32)
-            self._drawn[seed, key] = drawn
-            return drawn
-        word = (stream & 0xFFFF) << 48 | index & 0xFFFF_FFFF_FFFF
-        bits = np.random.Philox(key=np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, word], np.uint64))
+        else:
+            word = (stream & 0xFFFF) << 48 | index & 0xFFFF_FFFF_FFFF
+            bits = np.random.Philox(key=np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, word], np.uint64))
+            drawn = np.random.Generator(bits).standard_normal(self.z_dim, np.float32)
         if len(self._drawn) >= self._MEMO_SIZE:
             self._drawn.clear()
-        drawn = np.random.Generator(bits).standard_normal(self.z_dim, np.float32)
         self._drawn[seed, key] = drawn
         return drawn
 
@@ -102,7 +106,10 @@ class Anatomy:
         """The offset [w_dim] of an animal from the mean."""
         offset = self._memo.get((seed, key))
         if offset is None:
-            offset = self.w_from_z(self.z(seed, key)) - self.w_avg
+            if self.chosen is not None and self.chosen.latents is not None and key[0] != NUMBERED:
+                offset = self.chosen.latents[self.chosen.lot(seed, *key)] - self.w_avg
+            else:
+                offset = self.w_from_z(self.z(seed, key)) - self.w_avg
             if len(self._memo) >= self._MEMO_SIZE:
                 self._memo.clear()
             self._memo[seed, key] = offset
@@ -112,6 +119,22 @@ class Anatomy:
         """How far animals are from the mean one, in the root mean square of sixteen."""
         offsets = [self.anchor(0, (NUMBERED, number)) for number in range(16)]
         return math.sqrt(sum(float(offset @ offset) for offset in offsets) / len(offsets))
+
+    def hull(self, *, place: float = 0.0) -> Hull:
+        """The region of the chosen, at a place on the way through siblings: between two, what lies between theirs."""
+        assert self.chosen is not None
+        if self.partner is not None and self.w_between is not None and place > 0.0:
+            if place >= 1.0:
+                return self.partner.hull(place=place - 1.0)
+            ends = [each.hull().offsets[1:] for each in (self, self.partner)]
+            return Hull(ends[0] + (ends[1] - ends[0]) * place)
+        if not self._hull:
+            if self.chosen.latents is not None:
+                offsets = self.chosen.latents - self.w_avg
+            else:
+                offsets = np.stack([self.anchor(0, (NUMBERED, number)) for number in self.chosen.numbers])
+            self._hull.append(Hull(offsets))
+        return self._hull[0]
 
     def mean_and_offsets(self, seed: int, terms: Terms, *, place: float = 0.0) -> tuple[F32, F32]:
         """(the mean animal [w_dim], offsets from it [groups, w_dim]), at a place on the way through siblings.

@@ -33,6 +33,7 @@ from performer.choreography.motion import (
     push,
     ws_from_offsets,
 )
+from performer.choreography.safe import kept
 from performer.choreography.score import Cue, Moment, Place, Score
 from performer.choreography.strangeness import estranged, tamed
 from performer.choreography.transition import Stand, stand_of
@@ -79,6 +80,15 @@ class CueState:
 
 
 @dataclass(frozen=True, slots=True)
+class Remnant:
+    """What a cue that has ended in the middle of its own fade was still short of: it is kept while that cue fades away, so
+    that nothing leaps where a hand presses GO twice."""
+
+    values: F32  # [P]
+    latents: Mapping[int, tuple[F32, F32]]  # of each creature: ws and noise
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """All that choreography remembers from frame to frame."""
 
@@ -87,11 +97,14 @@ class Memory:
     routes: tuple[tuple[Route, ...], ...]  # of each cue: the setlist's, as hands have changed them
     previous: CueState | None = None  # while a fade is under way
     pair: int | None = None  # of the bridge that the fade crosses
+    is_cut_short: bool = False  # the fade before has not come to its end, in the frame before this one ...
+    remnant: Remnant | None = None  # ... and this is what it left
     hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(
         default_factory=dict
     )  # (voice, kind): (at, strength)
     pending: tuple[ControlEvent, ...] = ()  # what trigger routes pressed in the frame before
     watch: Watch = Watch()  # for cues that begin by a clock or a silence
+    values: F32 | None = None  # [P], of the frame before
     latent: LatentFrame | None = None
     mix: Mix | None = None
 
@@ -190,7 +203,7 @@ class Plan:
             if done < 1.0 and cue.transition.kind != "cut":
                 stand = self._stand(memory, done=max(done, 0.0))
             else:
-                memory = replace(memory, previous=None, pair=None)
+                memory = replace(memory, previous=None, pair=None, is_cut_short=False, remnant=None)
 
         routed = not memory.place.is_panicked
         meters = np.zeros((len(self.route_names), 2), np.float32)
@@ -204,6 +217,8 @@ class Plan:
             previous, knobs_before, before, from_drawn, _ = self._played(
                 previous, memory, features, (), controls, tick, np.zeros_like(meters) if routed else None
             )
+            if memory.is_cut_short or memory.remnant is not None:
+                memory, before, from_drawn = self._with_remnant(memory, before, from_drawn)
             knobs = self._faded(knobs_before, knobs, stand)
             mixed = self._faded(before, values, stand)
             if self._creature(memory.previous) != cue.creature:
@@ -218,8 +233,11 @@ class Plan:
         mix = stand.shading if stand is not None else None
         if memory.place.is_panicked and memory.latent is not None:
             latent, mix = memory.latent, memory.mix
-        memory = replace(memory, current=current, previous=previous, pending=pressed, latent=latent, mix=mix)
-        return memory, Params(frozen_array(values), frozen_array(knobs), frozen_array(meters), mix), latent
+        values = frozen_array(values)
+        memory = replace(
+            memory, current=current, previous=previous, pending=pressed, values=values, latent=latent, mix=mix
+        )
+        return memory, Params(values, frozen_array(knobs), frozen_array(meters), mix), latent
 
     # From cue to cue
 
@@ -237,12 +255,38 @@ class Plan:
             has_bridge=(before, cue.creature) in self.bridges,
         )
 
+    def _with_remnant(
+        self, memory: Memory, before: F32, from_drawn: Callable[[F32], LatentFrame]
+    ) -> tuple[Memory, F32, Callable[[F32], LatentFrame]]:
+        """The cue that fades away as it was seen last: (the memory after, its values, what draws it)."""
+        if memory.is_cut_short:
+            assert memory.values is not None and memory.latent is not None
+            short = np.where(self._fades, memory.values - before, np.float32(0.0))
+            alone = from_drawn(before + short)
+            latents = {
+                seen.creature: (seen.ws - alone.ws, seen.noise - alone.noise)
+                for seen in (memory.latent, memory.latent.partner)
+                if seen is not None and seen.creature == alone.creature
+            }
+            memory = replace(memory, is_cut_short=False, remnant=Remnant(frozen_array(short), latents))
+        remnant = memory.remnant
+        assert remnant is not None
+
+        def drawn(values: F32) -> LatentFrame:
+            latent = from_drawn(values)
+            if latent.creature not in remnant.latents:
+                return latent
+            ws, noise = remnant.latents[latent.creature]
+            return replace(latent, ws=frozen_array(latent.ws + ws), noise=frozen_array(latent.noise + noise))
+
+        return memory, np.clip(before + remnant.values, self._lows, self._highs), drawn
+
     def _faded(self, before: F32, after: F32, stand: Stand) -> F32:
         """Between two cues' values: numbers with fractions are mixed, switches and whole numbers are the new cue's."""
         mixed = np.where(self._fades, before + (after - before) * np.float32(stand.mix), after)
         for row, part in zip(self._blends, stand.groups, strict=True):
             mixed[row] = before[row] + (after[row] - before[row]) * np.float32(part)
-        return mixed if stand.mix > 0.0 else np.where(self._fades, mixed, before)
+        return mixed if stand.is_turned else np.where(self._fades, mixed, before)
 
     def _crossed(
         self,
@@ -338,7 +382,15 @@ class Plan:
         # What a hand does right after its GO comes before the cue's first light, and belongs to the cue all the same.
         pressed_s = max((press.at_s for press in presses), default=math.inf)
         before_s = np.where(controls.set_s > pressed_s, -np.inf, controls.set_s)
-        return replace(memory, place=place, current=self._begun(place, before_s), previous=memory.current, pair=None)
+        return replace(
+            memory,
+            place=place,
+            current=self._begun(place, before_s),
+            previous=memory.current,
+            pair=None,
+            is_cut_short=memory.previous is not None,
+            remnant=None,
+        )
 
     # Routes
 
@@ -447,6 +499,8 @@ class Plan:
             cutoff=int(values[self._cutoff]),
             traits=[float(values[row]) for row in self._traits[: anatomy.trait_count]],
         )
+        if anatomy.chosen is not None:
+            ws = kept(ws, mean, anatomy.hull(place=place), label=anatomy.label_row is not None)
         noise = noise_gains(
             anatomy,
             strengths=[float(values[self._noise] * values[row]) for row in self._noises],

@@ -23,9 +23,9 @@ from performer.flow import F32, GROUPS
 TAME_PSI = 0.35  # truncation at -1: still more than one animal
 # Of the coarse, middle and fine layers: between which strangenesses they turn, how far, and how much they grow.
 _FROM_TO = ((0.3, 1.0), (0.15, 0.9), (0.0, 0.75))
-_TURNS = (math.radians(47), math.radians(52), math.radians(47))
-_GROWTHS = (1.9, 2.4, 2.6)  # near the mean animal; the further out, the less
-_MOST = (1.35, 1.9, 2.4)  # radii of the species that nothing gets beyond
+_TURNS = (math.radians(47), math.radians(70), math.radians(60))
+_GROWTHS = (1.3, 2.8, 3.2)  # near the mean animal; the further out, the less
+_MOST = (1.05, 2.1, 2.8)  # radii of the species that nothing gets beyond: a form that is further out fades away
 
 
 def tamed(truncation: float, strangeness: float) -> float:

@@ -55,6 +55,7 @@ class Stand:
     part: float  # of the pictures of two species
     to_bridge: float = 0.0  # how near the one that goes has come to the bridge
     from_bridge: float = 0.0  # how near the one that comes still is
+    is_turned: bool = True  # whether switches and whole numbers are those of the cue that comes
     shading: Mix | None = None
 
 
@@ -75,7 +76,7 @@ def stand_of(transition: Transition, *, done: float, curve: str, is_one_species:
         return Stand(1.0, (1.0,) * GROUPS, 1.0)
     if transition.kind == DIP:  # a cut that nobody sees
         turned = float(done >= 0.5)
-        return Stand(turned, (turned,) * GROUPS, turned, shading=Mix(DIP, done))
+        return Stand(turned, (turned,) * GROUPS, turned, is_turned=bool(turned), shading=Mix(DIP, done))
     groups = tuple(CURVES[curve](_within(done, window)) for window in transition.timing)
     shading = Mix(transition.shader, mix) if transition.kind == SHADER else None
     if not is_one_species and has_bridge and transition.kind in ("auto", "bridge"):

@@ -96,7 +96,7 @@ class OpenVinoEngine(Engine):
     def submit(self, latent: LatentFrame) -> None:
         with self._lock:
             self._waiting = (latent, self._clock.now_s())
-            if self._running is None and self.failure is None:
+            if self._running is None and self.failure is None and not self._closing:
                 self._start_waiting()
 
     def latest(self) -> Image | None:
@@ -109,8 +109,11 @@ class OpenVinoEngine(Engine):
             self._closing = True
             self._waiting = None
             running = self._running
-        if running is not None:
+        if running is not None and self._requests:
             self._requests[running].wait()
+        with self._lock:
+            # A request holds its callback, and that this engine: a circle that no collector sees through.
+            self._requests, self._compiled, self._inputs, self._outputs = [], [], [], []
 
     def _start_waiting(self) -> None:
         """Start the waiting latent on a request whose picture nobody reads. The lock is held."""
@@ -133,6 +136,9 @@ class OpenVinoEngine(Engine):
         """An inference is done. Thread: the runtime's."""
         ready_s = self._clock.now_s()
         with self._lock:
+            self._running = None
+            if self._closing:
+                return
             self.images += 1
             self.infer_ms = (ready_s - self._started_s) * 1000
             self._newest = Image(
@@ -142,8 +148,7 @@ class OpenVinoEngine(Engine):
                 ready_s=ready_s,
             )
             self._newest_from = index
-            self._running = None
-            if self._waiting is not None and not self._closing:
+            if self._waiting is not None:
                 self._start_waiting()
 
 

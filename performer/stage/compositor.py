@@ -446,7 +446,14 @@ class Stage:
 
     def close(self) -> None:
         """Give everything back to the card; the display stays the caller's."""
-        drawn = (*self._effects, *self._mixes.values(), *self._pictures.values(), *self._resting, *self._spare, self._canvas)
+        drawn = (
+            *self._effects,
+            *self._mixes.values(),
+            *self._pictures.values(),
+            *self._resting,
+            *self._spare,
+            self._canvas,
+        )
         for each in (*drawn, self._mixer, self._copier, self._sounds, self._corners):
             if each is not None:
                 each.release()

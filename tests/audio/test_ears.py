@@ -158,6 +158,19 @@ def test_file_is_followed_without_a_device(no_sound, click_file, loop):
         assert abs(hits[0].at_s - start_s - at_s[0]) < 0.2
 
 
+def test_a_file_says_where_it_is(no_sound, click_file):
+    path, at_s = click_file
+    for offset_s, loop in ((0.0, True), (0.5, False)):
+        source = SourceSpec(kind="file", path=str(path), loop=loop, offset_s=offset_s)
+        with Ears(source=source, epoch_s=time.monotonic()) as ears:
+            assert ears.latest().music is None
+            hits = []
+            assert wait_until(lambda ears=ears, hits=hits: hits.extend(onsets(ears.drain())) or hits, timeout_s=15)
+            music = ears.latest().music
+            assert music is not None and music.length_s == (2.0 if loop else np.inf)
+            assert min(abs(hits[0].at_s - music.begun_s - each) for each in at_s if each >= offset_s) < 0.003
+
+
 def test_portaudio_that_aborts_does_not_stop_the_file(monkeypatch, tmp_path, click_file):
     broken = tmp_path / "asound.conf"
     broken.write_text("# ALSA's library aborts the process over this\n")
@@ -176,6 +189,9 @@ def test_killed_player_continues_where_the_music_would_be(no_sound, click_file):
         time.sleep(2.2)
         hits = onsets(ears.drain())
         assert hits
+        music = ears.latest().music
+        assert music is not None and music.length_s == 2.0
+        assert ((music.begun_s - first + at_s[0] + 1.0) % 2.0 - 1.0) == pytest.approx(0.0, abs=0.2)
         origin_s = first - at_s[0]
         for hit in hits:
             off_s = min(abs(((hit.at_s - origin_s) - t + 1.0) % 2.0 - 1.0) for t in at_s)
@@ -337,6 +353,8 @@ def test_played_file_is_heard_and_analysed(pulse_server, click_file):
         hits = onsets(ears.drain())
         assert len(hits) == 4
         assert np.abs(np.diff([hit.at_s for hit in hits]) - np.diff(at_s)).max() < 0.02
+        music = ears.latest().music  # by the newest block, when the server's latency has settled
+        assert music is not None and abs(hits[-1].at_s - music.begun_s - at_s[-1]) < 0.02
         assert ears.status().latency_s < 0.1
 
 

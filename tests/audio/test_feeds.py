@@ -71,4 +71,6 @@ def test_paced_source_continues_where_the_music_would_be():
     clock = SteppedClock(17.0)
     feed = paced(clock, start_s=10.0)
     clock.sleep_until(17.1)
-    assert feed.read().first_sample == pytest.approx(7000, abs=1)
+    block = feed.read()
+    assert block.first_sample == pytest.approx(7000, abs=1)
+    assert math.isnan(feed.music_s(block)) and math.isinf(feed.music_length_s)  # no file

@@ -53,7 +53,14 @@ def table_with(*routes: Route) -> ParamTable:
     return ParamTable((*base_params(), *motion_params(), *lfo_params(), *bend_params(), *own))
 
 
-def plan_of(*cues: dict, routes: tuple[Route, ...] = (), voices=("mix", "drums"), body: Anatomy | None = None, bodies=(), bridges=None) -> Plan:
+def plan_of(
+    *cues: dict,
+    routes: tuple[Route, ...] = (),
+    voices=("mix", "drums"),
+    body: Anatomy | None = None,
+    bodies=(),
+    bridges=None,
+) -> Plan:
     table = table_with(*routes)
     made = []
     for index, changes in enumerate(cues or ({},)):
@@ -279,7 +286,9 @@ def test_what_rings_reaches_below_the_knob_and_is_the_same_at_any_frame_rate():
         assert len(due) == len(struck)
         hits = lambda frame, due=due: [AudioEvent(0, AudioEventKind.BASS, due[frame], 0.7)] if frame in due else []  # noqa: E731
         _, params, latents = played(plan, 3 * fps, events=hits, fps=fps)
-        seen[fps] = [(v, x.ws.tobytes()) for v, x in zip(values_of(plan, params, "latent.coarse"), latents, strict=True)]
+        seen[fps] = [
+            (v, x.ws.tobytes()) for v, x in zip(values_of(plan, params, "latent.coarse"), latents, strict=True)
+        ]
     assert seen[24] == seen[120][::5]
     reached = [value for value, _ in seen[120]]
     assert reached[0] == 0.25 and max(reached) > 0.9 and min(reached) < -0.3

@@ -14,7 +14,7 @@ from performer.choreography.strangeness import TAME_PSI, estranged, tamed
 from tests.choreography.test_plan import FPS, anatomy, plan_of, played, pressing
 
 BODY = anatomy()
-HARDEST = 2.6  # of the growths
+HARDEST = 3.2  # of the growths
 
 
 def rows_of(offsets: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_a_smooth_motion_stays_smooth_and_ends_within_the_species_reach(seed, fa
     apart = np.linalg.norm(ends[1] - ends[0], axis=1)
     assert apart.max() <= HARDEST * 0.8 * step * 1.001 + 1e-4
     if strangeness == 1.0 or far < 1.0:
-        assert np.linalg.norm(ends[0], axis=1).max() <= 2.4 * BODY.radius() * 1.001
+        assert np.linalg.norm(ends[0], axis=1).max() <= 2.8 * BODY.radius() * 1.001
 
 
 @given(number=st.integers(0, 1000), at=st.floats(0, 0.999))

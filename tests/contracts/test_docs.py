@@ -9,6 +9,7 @@ import pytest
 from performer import setlist as setlists
 from performer.audio.features import feature_names
 from performer.audio.knobs import ear_params
+from performer.choosing import SafeFile
 from performer.choreography.lfo import lfo_params
 from performer.choreography.modulation import MADE
 from performer.choreography.motion import bend_params, motion_params
@@ -17,6 +18,7 @@ from performer.params import FREE_INPUTS, Kind, base_params
 from performer.routes import CURVES, DRAWN, MODES, RouteFile
 from performer.stage.compositor import effect_params, stage_params
 from performer.stage.keys import KEYS, WINDOW_KEYS
+from performer.triggers import TriggerFile
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -69,11 +71,13 @@ def test_every_key_of_a_setlist_is_explained():
         setlists._VoiceFile,
         setlists._CueFile,
         setlists._KeyframeFile,
+        SafeFile,
         RouteFile,
         setlists._BindFile,
         setlists._ControlFile,
         setlists._AbletonFile,
         setlists._LiveKnobFile,
+        TriggerFile,
     )
     keys = {name for kind in kinds for name in kind.__struct_encode_fields__}
     assert [key for key in sorted(keys) if f"\n| `{key}` |" not in text] == []

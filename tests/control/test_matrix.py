@@ -103,13 +103,13 @@ def test_a_route_is_changed_and_everybody_is_told(hands, peer):
     other = Peer(hands)
     other.send("/perf/sys/subscribe", other.socket.getsockname()[1])
     peer.send(
-        "/perf/sys/route/set", "kick", "amount", 0.4, "gate", 0.5, 0.25, "invert", 1.0, "curve", "exp", "release", 1
+        "/perf/sys/route/set", "kick", "amount", 0.4, "gate", 0.5, 0.25, "invert", 1.0, "curve", "exp", "release", 1, "ring", 2.5
     )
     edit = edit_of(hands)
     assert edit.name == "kick" and edit.route is not None
     found = edit.route
-    assert (found.amount, found.gate_on, found.gate_off, found.invert, found.curve, found.release_s) == (
-        0.4, 0.5, 0.25, True, "exp", 1.0,
+    assert (found.amount, found.gate_on, found.gate_off, found.invert, found.curve, found.release_s, found.ring_hz) == (
+        0.4, 0.5, 0.25, True, "exp", 1.0, 2.5,
     )  # fmt: skip
     assert (found.source, found.target) == ("mix.bass.hit", "latent.coarse")
     for each in (peer, other):

@@ -108,7 +108,7 @@ def drag(page, name, value):
 
 
 def test_cues_are_listed_gone_to_and_marked(page, played):
-    assert page.locator("#cues button").count() == 3
+    assert page.locator("#cues [data-cue]").count() == 3
     assert page.inner_text('#cues button[data-cue="3"]').split("\n") == ["The <end>", "& nothing else"]
     assert "next: " in page.inner_text("#standby")
     page.click("#go")
@@ -123,6 +123,21 @@ def test_cues_are_listed_gone_to_and_marked(page, played):
     page.wait_for_function("() => document.getElementById('standby').textContent === 'the last cue'")
     page.click('[data-press="cue/prev"]')
     played.until("cue/current", "2")
+
+
+def test_a_cue_is_disarmed_and_armed_again(page, played):
+    row = page.locator(".cue").nth(1)
+    assert row.locator(".arm").inner_text() == "disarm"
+    row.locator(".arm").click()
+    played.until("cue/disarmed", "2")
+    page.wait_for_selector('#cues button.out[data-cue="2"]')
+    assert row.locator("[data-cue] span").inner_text() == "(2)"
+    played.until("cue/standby", "3")
+    page.wait_for_selector('#cues button.next[data-cue="3"]')
+    page.click('[aria-label="arm 2"]')
+    played.until("cue/disarmed", "")
+    page.wait_for_selector('[aria-label="disarm 2"]')
+    played.until("cue/standby", "2")
 
 
 def test_a_cue_waits_for_the_bar_and_is_taken_back(page, played):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import openvino
@@ -99,6 +100,7 @@ def test_playing_from_the_cache_imports_no_torch(tmp_path, monkeypatch):
     monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path))
     program = f"""
 import sys
+import weakref
 from pathlib import Path
 import performer.play
 from performer.clock import SystemClock
@@ -112,3 +114,13 @@ print("torch" in sys.modules)
 """
     said = [subprocess.check_output([sys.executable, "-c", program], text=True, timeout=120).split()[-1] for _ in "12"]
     assert said == ["True", "False"]
+
+
+def test_an_engine_that_is_closed_gives_its_memory_back(stylegan2):
+    """Its requests know it by their callbacks, a circle that no garbage collector sees."""
+    engine = OpenVinoEngine(SystemClock())
+    engine.activate(stylegan2, progress=silent)
+    gone = weakref.ref(engine)
+    engine.close()
+    del engine
+    assert gone() is None

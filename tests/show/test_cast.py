@@ -1,9 +1,12 @@
 """The cast: engines are made while the window answers; what they cannot do is known before doors."""
 
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +17,11 @@ from performer.clock import SystemClock
 from performer.creatures import Creature
 from performer.engines import host as hosting
 from performer.engines.engine import Availability, EngineError, SlotEngine
+from performer.engines.openvino import compiled_model
 from performer.flow import LatentFrame
 from performer.generators import checkpoint as species
+from performer.generators.embryo import checkpoint_of as made_of
+from performer.generators.embryo import tensors as tensors_of
 from performer.notices import Notices
 from performer.play import PlayOptions, play, prepare
 from performer.refusal import Refused
@@ -52,6 +58,10 @@ class Slow(SlotEngine):
         if self.fault:
             raise EngineError(self.fault)
         self._start(checkpoint.sizes.height_px, checkpoint.sizes.width_px)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closing and self._thread is None
 
     def _infer_impl(self, latent, out):
         if self.breaks:
@@ -211,3 +221,119 @@ def test_a_species_that_has_no_smaller_form_goes_without(setlist, display):
     make(cast, display)
     assert cast.roles[0].small is None
     cast.close()
+
+
+# Roles that come and go while the show plays
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Setlist:
+    """Cues of three species."""
+    cues = []
+    for number, seed in enumerate((3, 4, 5)):
+        species.write(tmp_path / f"s{number}.safetensors", made_of(tensors_of(seed=seed)))
+        cues.append(f'[[cue]]\nid = "{number}"\n' + (f'species = "s{number}"\n' if number else ""))
+    text = 'schema = 1\nname = "Three"\nspecies = "s0"\n[audio]\nsource = "tone"\n' + "".join(cues)
+    (tmp_path / "three.toml").write_text(text)
+    return load(tmp_path / "three.toml")
+
+
+def budget_of(setlist: Setlist, roles: float) -> int:
+    one = setlist.creatures[0].checkpoint.path.stat().st_size
+    return int(roles * (casting.ROLE_BYTES + casting.WEIGHT_COPIES * one))
+
+
+def wanted(cast: Cast, order: list[int], *, until, on_stage=(0,)) -> None:
+    """Want roles, again and again as a show does, until it is so."""
+    end_s = time.monotonic() + 20
+    while not until() and time.monotonic() < end_s:
+        cast.want(order, on_stage=on_stage)
+        time.sleep(0.01)
+    assert until()
+
+
+def test_all_are_ready_before_doors_where_the_memory_holds_them(three, display, slow):
+    cast = of(three)
+    make(cast, display)
+    assert not cast.absent and len(cast.roles) == 3 and len(slow.seen) == 3
+    cast.close()
+
+
+def test_those_that_come_first_are_ready_where_it_does_not(three, display, slow):
+    cast = Cast(three, clock=SystemClock(), notices=Notices(), choice="auto", budget_bytes=budget_of(three, 2.2))
+    make(cast, display)
+    assert cast.absent == {2} and len(slow.seen) == 3, "all were built, so that the cache knows them"
+    assert slow.seen[2].is_closed
+    wanted(cast, [1, 2, 0], until=lambda: not cast.absent & {1, 2}, on_stage=(1,))
+    assert cast.absent == {0} and cast.loads == 1
+    wanted(cast, [1, 0, 2], until=lambda: 0 not in cast.absent, on_stage=(1,))
+    assert cast.absent == {2}
+    assert sum(not engine.is_closed for engine in slow.seen) == 2
+    cast.close()
+    assert all(engine.is_closed for engine in slow.seen)
+
+
+def test_what_is_on_stage_is_never_let_go(three, display):
+    cast = Cast(three, clock=SystemClock(), notices=Notices(), choice="auto", budget_bytes=budget_of(three, 1.2))
+    make(cast, display)
+    assert cast.absent == {1, 2}
+    for _ in range(20):
+        cast.want([0, 1, 2], on_stage=[0])
+        time.sleep(0.01)
+    assert cast.absent == {1, 2}
+    wanted(cast, [2], until=lambda: 2 not in cast.absent, on_stage=(2,))
+    assert cast.absent == {0, 1}
+    cast.close()
+
+
+def test_wanting_never_waits(three, display, slow, monkeypatch):
+    cast = Cast(three, clock=SystemClock(), notices=Notices(), choice="auto", budget_bytes=budget_of(three, 2.2))
+    make(cast, display)
+    monkeypatch.setattr(slow, "made_in_s", 1.0)
+    began_s = time.monotonic()
+    for _ in range(10):
+        cast.want([0, 2], on_stage=[0])
+    assert time.monotonic() - began_s < 0.5 and 2 in cast.absent
+    wanted(cast, [0, 2], until=lambda: 2 not in cast.absent)
+    assert len([engine for engine in slow.seen if not engine.is_closed]) == 2, "and it is made once"
+    cast.close()
+
+
+def test_a_species_that_cannot_be_made_is_said_and_the_others_go_on(three, display, slow, monkeypatch):
+    notices = Notices()
+    cast = Cast(three, clock=SystemClock(), notices=notices, choice="auto", budget_bytes=budget_of(three, 2.2))
+    make(cast, display)
+    monkeypatch.setattr(slow, "fault", "out of memory")
+    wanted(cast, [0, 2], until=lambda: 2 in cast.faults)
+    (said,) = [notice.text for notice in notices.recent(at_s=0.0, within_s=60.0)]
+    assert "cannot play (no engine can play this species: slow: out of memory)" in said and "goes on" in said
+    assert cast.absent == {2} or cast.absent == {1, 2}
+    cast.close()
+
+
+def test_what_was_never_built_is_built_by_a_process_of_its_own(three, display, monkeypatch, tmp_path):
+    cast = of(three)
+    make(cast, display)
+    started = []
+    monkeypatch.setattr(
+        casting.subprocess, "Popen", lambda command, **how: started.append(command) or SimpleNamespace(wait=lambda: 0)
+    )
+    path = tmp_path / "fourth.safetensors"
+    species.write(path, made_of(tensors_of(seed=6)))
+    number = cast.add(Creature(checkpoint=species.load(path)))
+    assert number == 3 and cast.absent == {3}
+    wanted(cast, [0, 3], until=lambda: not cast.absent)
+    ((_, flag, module, choice, fps, named),) = started
+    assert (flag, module, choice, float(fps), named) == ("-m", casting.BUILDER, "auto", 40.0, str(path))
+    cast._builder = None
+    cast.close()
+
+
+def test_the_builder_leaves_its_engines_in_the_cache(tmp_path, monkeypatch):
+    path = tmp_path / "own.safetensors"
+    species.write(path, made_of(tensors_of(seed=6)))
+    monkeypatch.setenv("PERFORMER_CACHE", str(tmp_path / "cache"))
+    subprocess.run([sys.executable, "-m", casting.BUILDER, "openvino", "40.0", str(path)], check=True, timeout=300)
+    said: list[str] = []
+    compiled_model(species.load(path), progress=said.append)
+    assert said == [], "nothing is left to build"

@@ -3,7 +3,8 @@
 import * as routes from "./routes.js";
 import { at, connect, flip, hold, log, make, move, on, say, send, set, values, watch, watched, withToken } from "./show.js";
 
-let show = null, learning = "", current = "", standby = "", waiting = "", absent = new Set();
+let show = null, learning = "", current = "", standby = "", waiting = "", absent = new Set(),
+  disarmed = new Set();
 const knobs = new Map();
 
 // Knobs
@@ -64,8 +65,12 @@ function build(tree) {
   buildGroups(params);
   routes.prepare(show, params.map(param => param.id));
   for (const cue of show.cues) {
-    const button = make("button", {}, cue.name || cue.id, make("small", { textContent: cue.notes || cue.id }));
-    button.onclick = () => send("cue/load", cue.id); button.dataset.cue = cue.id; at("cues").append(button);
+    const label = make("span", { textContent: cue.name || cue.id });
+    const button = make("button", {}, label, make("small", { textContent: cue.notes || cue.id }));
+    button.onclick = () => send("cue/load", cue.id); button.dataset.cue = cue.id;
+    const arm = make("button", { className: "arm", textContent: "disarm" });
+    arm.onclick = () => send(disarmed.has(cue.id) ? "cue/arm" : "cue/disarm", cue.id);
+    at("cues").append(make("div", { className: "cue" }, button, arm));
   }
   for (const button of at("quantize").children) {
     const beats = Number(button.dataset.beats);
@@ -123,11 +128,16 @@ function buildMeters(voice) {
 
 // Cues
 function cuesChanged() {
-  for (const button of at("cues").children) {
-    button.classList.toggle("on", button.dataset.cue === current);
-    button.classList.toggle("next", button.dataset.cue === (waiting || standby));
-  }
   const named = id => { const cue = show.cues.find(each => each.id === id); return cue ? cue.name || cue.id : id; };
+  for (const { children: [button, arm] } of at("cues").children) {
+    const id = button.dataset.cue, isOut = disarmed.has(id);
+    button.classList.toggle("on", id === current);
+    button.classList.toggle("next", id === (waiting || standby));
+    button.classList.toggle("out", isOut);
+    button.firstChild.textContent = isOut ? `(${named(id)})` : named(id);
+    arm.textContent = isOut ? "arm" : "disarm";
+    arm.setAttribute("aria-label", `${arm.textContent} ${named(id)}`);
+  }
   const beats = Math.ceil(values.get("cue/wait") || 0);
   const isAbsent = absent.has(waiting || standby);
   at("standby").textContent = waiting && isAbsent ? `${named(waiting)} begins as soon as its species is ready`
@@ -139,6 +149,7 @@ on("cue/current", id => { current = id; cuesChanged(); });
 on("cue/absent", ids => { absent = new Set(ids.split("\n").filter(Boolean)); cuesChanged(); });
 on("cue/standby", id => { standby = id; cuesChanged(); });
 on("cue/waiting", id => { waiting = id; cuesChanged(); });
+on("cue/disarmed", ids => { disarmed = new Set(ids.split("\n").filter(Boolean)); cuesChanged(); });
 
 // What is told in words
 on("transport/leader", text => { at("leader").textContent = text; });
