@@ -138,7 +138,7 @@ def main() -> None:
             third = _never_built(Path(folder))
             number = show.cast.add(Creature(checkpoint=third))
             want = show.cast.want
-            show.cast.want = lambda order, **who: want([*order, number], **who)  # type: ignore[method-assign]
+            show.cast.want = lambda order, **how: want([*order, number], **how)  # type: ignore[method-assign]
             intervals, late = changed(show, times=20)
             figures["while a third is built"] = figures_of(intervals, options.fps) | {
                 "late": late,

@@ -49,7 +49,8 @@ class Cast:
     """The roles of a show, by the numbers of its creatures.
 
     budget_bytes
-        memory that engines may take together; by default half of what is free. What is on stage is never let go.
+        memory that engines may take together; by default half of what is free. What is on stage, or was asked for, may
+        take more.
 
     Raises EngineError where the engine that was asked for cannot run here.
     """
@@ -143,19 +144,19 @@ class Cast:
         self.roles.append(self._role(creature))
         return len(self.roles) - 1
 
-    def want(self, order: Sequence[int], *, on_stage: Sequence[int]) -> None:
-        """Say who may be needed, what plays first and then the likeliest; never waits.
+    def want(self, order: Sequence[int], *, needed: Sequence[int]) -> None:
+        """Say who may be needed, the likeliest first; never waits.
 
-        on_stage
-            those that are seen: they stay.
+        needed
+            those that are seen, and the one that a hand has asked for: they are kept, and made, whatever the memory holds.
         """
         while self._came:
             number = self._came.popleft()
             if number not in self.faults:
                 self._ready.add(number)
                 self.loads += 1
-        order = list(dict.fromkeys((*on_stage, *order)))
-        keeps = self._affordable(order)
+        order = list(dict.fromkeys((*needed, *order)))
+        keeps = self._affordable(order) | {*needed}
         missing = [each for each in order if each in keeps and each not in self._ready and each not in self.faults]
         leaving = []
         for number in reversed([*order, *(self._ready - set(order))]):

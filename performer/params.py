@@ -76,6 +76,8 @@ class Param:
 
 
 FREE_INPUTS = tuple(f"in.{number}" for number in range(1, 33))
+PRESET_PADS = tuple(f"preset.{number}" for number in range(1, 17))
+PRESETS_MOST = 64  # of a show
 
 
 def base_params() -> tuple[Param, ...]:
@@ -188,6 +190,33 @@ def base_params() -> tuple[Param, ...]:
         Param(id="latent.y", low=-2.0, high=2.0, help="shift downwards, in heights of the picture (StyleGAN3)"),
         Param(id="latent.turn", low=-2.0, high=2.0, unit="turns", help="turn clockwise (StyleGAN3)"),
         Param(id="latent.zoom", default=1.0, low=0.1, high=10.0, curve="exp", help="size (StyleGAN3)"),
+        Param(id="preset.load", kind=Kind.TEXT, help="glide to the preset with this name or number"),
+        *(Param(id=name, kind=trigger, help="glide to the preset of this number") for name in PRESET_PADS),
+        Param(id="preset.surprise", kind=trigger, help="glide to a look that is drawn, not far from here"),
+        Param(id="preset.back", kind=trigger, help="glide back to the look before the last preset or surprise"),
+        Param(id="preset.again", kind=trigger, help="glide to it again"),
+        Param(
+            id="preset.time",
+            default=2.0,
+            high=60.0,
+            unit="s",
+            by_hand=True,
+            help="how long the way to a preset or a surprise takes",
+        ),
+        Param(id="preset.wildness", default=0.5, by_hand=True, help="how far a surprise goes, and in how many ways"),
+        Param(
+            id="preset.a",
+            kind=Kind.INT,
+            high=float(PRESETS_MOST),
+            help="number of the preset at morph 0; 0 is the cue as it is",
+        ),
+        Param(
+            id="preset.b",
+            kind=Kind.INT,
+            high=float(PRESETS_MOST),
+            help="number of the preset at morph 1; 0 is the cue as it is",
+        ),
+        Param(id="preset.morph", help="how far the look is on the way from preset a to preset b"),
         Param(id="routes.amount", default=1.0, high=2.0, by_hand=True, help="master of all routes"),
         *(Param(id=f"macro.{n}", by_hand=True, help=f"macro {n}: a free knob for routes") for n in range(1, 9)),
         *(Param(id=name, by_hand=True, help="a free input: whatever is bound to it") for name in FREE_INPUTS),

@@ -102,7 +102,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             prefix=options.osc_prefix,
             binds=setlist.binds,
             triggers=presses_of(setlist.cues),
-            setlist=setlist.path,
+            setlist=None if setlist.parts else setlist.path,  # what is learnt is of a part, and which one is not known
             live=setlist.live,
             silence_s=setlist.silence_s,
             epoch_s=clock.epoch_s,

@@ -287,7 +287,7 @@ def _pictures(
     """The tiles of the sheet: u8 [H, W, 3] each. Raises Refused."""
     wanted = _wanted(entries, fps=fps)
     trail = math.ceil(TRAIL_S * fps)
-    drawn = {frame - back for frame in wanted for back in range(trail)}
+    needed = {frame - back for frame in wanted for back in range(trail)}
     clock = SystemClock()
     cast = Cast(setlist, clock=clock, notices=Notices(), choice=AUTO, budget_bytes=WHOLE)
     try:
@@ -299,15 +299,9 @@ def _pictures(
         cast.make(fps=fps, progress=announce)
         stage = Stage(display, table=setlist.table, effects=setlist.shaders, mixes=setlist.mixes)
         for moment in moments:
-            if moment.tick.frame not in drawn:
+            if moment.tick.frame not in needed:
                 continue
-            latent, partner = moment.latent, moment.latent.partner
-            part = latent.part if partner is not None else 0.0
-            image = _image(cast.roles[latent.creature].host, latent, clock) if part < 1.0 else None
-            over, who = None, (latent.creature, latent.creature)
-            if partner is not None:
-                over, who = _image(cast.roles[partner.creature].host, partner, clock), (who[0], partner.creature)
-            stage.show(image, moment.params, moment.tick, over=over, part=part, who=who, sound=moment.heard)
+            drawn(moment, cast=cast, stage=stage, clock=clock)
             place = wanted.get(moment.tick.frame)
             if place is not None:
                 tiles[place] = np.asarray(Pillow.fromarray(stage.read_pixels()[..., :3]).resize(TILE_PX))
@@ -316,6 +310,17 @@ def _pictures(
         cast.close()
         display.close()
     return tiles
+
+
+def drawn(moment: Moment, *, cast: Cast, stage: Stage, clock: SystemClock) -> None:
+    """Draw one frame on the stage, with the very pictures of its latents. Raises Refused where none come."""
+    latent, partner = moment.latent, moment.latent.partner
+    part = latent.part if partner is not None else 0.0
+    image = _image(cast.roles[latent.creature].host, latent, clock) if part < 1.0 else None
+    over, who = None, (latent.creature, latent.creature)
+    if partner is not None:
+        over, who = _image(cast.roles[partner.creature].host, partner, clock), (who[0], partner.creature)
+    stage.show(image, moment.params, moment.tick, over=over, part=part, who=who, sound=moment.heard)
 
 
 def _image(host: EngineHost, latent: LatentFrame, clock: SystemClock) -> Image:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 import numpy as np
 
-from performer import choosing, mappings, resources
+from performer import choosing, evenings, mappings, resources
 from performer import params as parameters
 from performer import routes as routing
 from performer.audio.features import feature_names, hit_kinds, table_with
@@ -48,7 +48,8 @@ from performer.creatures import Creature, Pair, anatomies_of, bridges_between
 from performer.flow import F32, GROUP_NAMES, frozen_array
 from performer.generators import checkpoint as species
 from performer.mappings import Mapped, MappingFile
-from performer.params import Kind, Param, ParamTable, nearest
+from performer.params import PRESETS_MOST, Kind, Param, ParamTable, nearest
+from performer.presets import Preset, find, may_name, name_fault, unknown
 from performer.refusal import Refused
 from performer.routes import BEATS, RouteFile, Span
 from performer.stage.compositor import stage_params
@@ -103,6 +104,7 @@ class _CueFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": "cla
     post_wait: float | str = 0.0
     next: str = "hold"
     mapping: list[str] = []
+    preset: str = ""  # whose values stand below its own
     params: dict[str, Any] = {}
     route: list[RouteFile] = []
     keyframe: list[_KeyframeFile] = []
@@ -159,7 +161,8 @@ class _ControlFile(msgspec.Struct, forbid_unknown_fields=True):
 class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": "class"}):
     schema: int
     name: str
-    species: str
+    species: str = ""
+    parts: list[str] = []  # instead of a species and cues: setlists that have them
     label: int = 0
     partner: str | list[str] = ""
     notes: str = ""
@@ -175,6 +178,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     safe: SafeFile | None = None
     mapping: list[str] = []
     params: dict[str, Any] = {}
+    preset: dict[str, dict[str, Any]] = {}  # by name: values
     route: list[RouteFile] = []
     cue: list[_CueFile] = []
 
@@ -202,6 +206,8 @@ class Setlist:
     binds: dict[str, Bind]  # foreign OSC addresses, and the parameters that they set
     live: LiveSpec | None  # Ableton Live
     silence_s: float  # a sender that is silent for so long lets go of what it holds; 0 for never
+    presets: tuple[Preset, ...] = ()  # in the order of the file
+    parts: tuple[Path, ...] = ()  # the setlists that an evening is made of
 
     @property
     def checkpoint(self) -> species.Checkpoint:
@@ -224,6 +230,8 @@ class Setlist:
             feature_names=feature_names(self.bands),
             hit_kinds=hit_kinds(self.bands),
             offset_of=local_offset_s,
+            presets=self.presets,
+            effects=[effect_name(path) for path in self.shaders],
         )
 
 
@@ -253,6 +261,27 @@ def load(
         SetlistError: with all problems that were found.
     """
     file = _read(path, _SetlistFile)
+    return (_evening if file.parts else _resolved)(
+        path,
+        file,
+        audio=audio,
+        species_name=species_name,
+        partner_name=partner_name,
+        check_devices=check_devices,
+    )
+
+
+def _resolved(
+    path: Path,
+    file: _SetlistFile,
+    *,
+    audio: SourceSpec | None,
+    species_name: str,
+    partner_name: str,
+    check_devices: bool,
+    evening: _SetlistFile | None = None,
+) -> Setlist:
+    """A setlist, checked. evening: of which it is a part; `audio` is that one's then. Raises SetlistError."""
     problems: list[str] = []
     lines = cache(lambda: Lines(path.read_text(encoding="utf-8")))  # where something is wrong, and not else
 
@@ -281,7 +310,8 @@ def load(
         _creature(path, f"cue[{index}] (id {cue.id!r})", cue, creatures, stranger, note)
         for index, cue in enumerate(file.cue)
     ]
-    creatures = choosing.chosen(file.safe, creatures, note, folder=path.parent, is_other=species_name not in ("", file.species))
+    is_other = species_name not in ("", file.species)
+    creatures = choosing.chosen(file.safe, creatures, note, folder=path.parent, is_other=is_other)
     crossings, remarks = _bridges(path, file.bridges, creatures, note)
     if file.safe is not None and crossings:  # their ends are animals that nobody has chosen
         crossings, remarks = {}, [*remarks, "bridges are not crossed: they lead out of what [safe] has chosen"]
@@ -314,12 +344,14 @@ def load(
     live = _live(file.ableton, table, note)
     if not 0.0 <= file.control.silence < math.inf:
         note("control.silence", f"{file.control.silence}; expected seconds, or 0 for never")
+    presets = _presets(file.preset, table, note)
     defaults = table.defaults()
     for where, content in (*mapped[0].params, ("params", file.params)):
-        _assign(defaults, None, table, content, where, note)
+        _assign(defaults, None, table, content, where, note, presets=presets)
     cues = []
     seen: dict[str, int] = {}
-    music_s, triggered = _music_s(file.audio, source if audio is None else None), []
+    is_own = audio is None or evening is not None  # and not the command line's
+    music_s, triggered = _music_s((evening or file).audio, source if is_own else None), []
     for index, cue in enumerate(file.cue):
         where = f"cue[{index}] (id {cue.id!r})"
         triggers = triggers_of(cue.trigger, where, note, has_live=file.ableton is not None, music_s=music_s)
@@ -328,9 +360,15 @@ def load(
             note(f"{where}.id", f"{cue.id!r} is the id of cue[{seen[cue.id]}] too; expected a different text for each")
         seen[cue.id] = index
         values, named = defaults.copy(), np.zeros(len(table), bool)
-        for place, content in (*mapped[index + 1].params, (f"{where}.params", cue.params)):
-            _assign(values, named, table, content, place, note)
-        ways = _keyframes(cue, where, table, values, named, note)
+        for place, content in mapped[index + 1].params:
+            _assign(values, named, table, content, place, note, presets=presets)
+        if cue.preset and (base := find(presets, cue.preset)) is None:
+            note(f"{where}.preset", unknown(presets, cue.preset))
+        elif cue.preset and base is not None:
+            named |= presets[base - 1].named
+            values[named] = np.where(presets[base - 1].named, presets[base - 1].values, values)[named]
+        _assign(values, named, table, cue.params, f"{where}.params", note, presets=presets)
+        ways = _keyframes(cue, where, table, values, named, note, presets=presets)
         _check_next(cue, file.cue, where, note)
         if cue.curve not in routing.CURVES:
             note(f"{where}.curve", f"{cue.curve!r}; expected one of: {', '.join(routing.CURVES)}")
@@ -383,7 +421,162 @@ def load(
         binds=binds,
         live=live,
         silence_s=file.control.silence,
+        presets=presets,
     )
+
+
+def _evening(
+    path: Path,
+    file: _SetlistFile,
+    *,
+    audio: SourceSpec | None,
+    species_name: str,
+    partner_name: str,
+    check_devices: bool,
+) -> Setlist:
+    """Several setlists as one show, checked. Raises SetlistError: with the problems of all parts."""
+    problems: list[str] = []
+    lines = Lines(path.read_text(encoding="utf-8"))
+
+    def note(where: str, sentence: str) -> None:
+        problems.append(f"{_placed(path, lines, where)}: {sentence}")
+
+    for key in ("species", "class", "partner", "seed", "shaders", "safe", "mapping", "params", "preset", "route", "cue"):
+        if (key,) in lines.of:
+            note(key, "beside parts, which have their own; take it out, or put it into each of them")
+    source = audio or _audio(path, file.audio, note)
+    found: dict[Path, Setlist] = {}
+    for index, name in enumerate(file.parts):
+        part = resources.find(name, beside=path.parent, bundled=resources.SETLISTS, suffix=".toml")
+        where = f"parts[{index}]"
+        if part is None:
+            note(where, f"{name!r} not found; expected a setlist (.toml), as a path or beside this one")
+        elif part.stem in [each.stem for each in found]:
+            note(where, f"{name!r}: another part is called {part.stem} too; expected a different name for each file")
+        else:
+            try:
+                content = _read(part, _SetlistFile)
+                if content.parts:
+                    note(where, f"{name!r} has parts itself; expected a setlist with cues; name its parts here")
+                    continue
+                found[part] = _resolved(
+                    part,
+                    content,
+                    audio=source,
+                    species_name=species_name,
+                    partner_name=partner_name,
+                    check_devices=False,
+                    evening=file,
+                )
+            except SetlistError as error:
+                problems += error.problems
+    if problems or source is None:
+        raise SetlistError(list(dict.fromkeys(problems)))
+    first, *rest = found.values()
+    frame = _resolved(  # everything but cues
+        path,
+        msgspec.structs.replace(
+            file,
+            species=str(first.checkpoint.path),
+            label=first.creatures[0].label,
+            shaders=[str(each) for each in first.shaders],
+            bridges=[],
+            cue=[_CueFile(id=file.name)],
+        ),
+        audio=audio,
+        species_name="",
+        partner_name="",
+        check_devices=check_devices,
+    )
+    for part in (first, *rest):
+        _check_fits(part, first, frame, problems)
+    if problems:
+        raise SetlistError(problems)
+
+    parts = [evenings.Part(part.path.stem, tuple(route.name for _, route in part.routes)) for part in found.values()]
+    shows = list(zip(parts, found.values(), strict=True))
+    creatures, numbers = evenings.gathered(part.creatures for part in found.values())
+    crossings, remarks = _bridges(path, file.bridges, creatures, note)
+    crossings = {pair: each for pair, each in crossings.items() if not any(creatures[at].chosen for at in pair)}
+    for part, own in zip(found.values(), numbers, strict=True):
+        crossings |= {(own[left], own[reached]): each for (left, reached), each in part.bridges.items()}
+    mixes = tuple(dict.fromkeys(each for part in found.values() for each in part.mixes))
+    routes = [(part.cue_ids(cue), part.route(route)) for part, show in shows for cue, route in show.routes]
+    table = _table(
+        [("parts", *each) for each in routes],
+        [voice.name for voice in frame.voices],
+        (*first.shaders, *mixes),
+        _traits(creatures),
+        note,
+    )
+    binds = _gathered_binds(frame, shows, note)
+    cues, presets = list[Cue](), list[Preset]()
+    for (part, show), own in zip(shows, numbers, strict=True):
+        cues += part.cues(show.cues, own=show.table, whole=table, creatures=own, presets=len(presets))
+        presets += part.presets(show.presets, own=show.table, whole=table)
+    _check_names([(f"parts ({each.name!r})", each.name) for each in presets], "parts", note)
+    check_alone([(f"cue {cue.id!r}", cue.armed, cue.triggers) for cue in cues], note)
+    live = frame.live
+    if live is not None:
+        live = replace(live, scene_cues=names_of(cues, "scene"), locator_cues=names_of(cues, "locator"))
+    if problems:
+        raise SetlistError(problems)
+    return replace(
+        frame,
+        parts=tuple(found),
+        creatures=tuple(creatures),
+        bridges=crossings,
+        mixes=mixes,
+        remarks=(*remarks, *(f"{part.name}: {each}" for part, show in shows for each in show.remarks)),
+        table=table,
+        cues=tuple(cues),
+        presets=tuple(presets),
+        routes=tuple(routes),
+        sources=frame.sources | {name: Span() for name in table.ids()},
+        binds=binds,
+        live=live,
+    )
+
+
+def _check_fits(part: Setlist, first: Setlist, frame: Setlist, problems: list[str]) -> None:
+    """Whether a part can be played in an evening beside others."""
+    lines = cache(lambda: Lines(part.path.read_text(encoding="utf-8")))
+
+    def note(where: str, sentence: str) -> None:
+        problems.append(f"{_placed(part.path, lines(), where)}: {sentence}")
+
+    for key, own, wanted in (("voices", part.voices, frame.voices), ("bands", part.bands, frame.bands)):
+        if own != wanted:
+            names, wanted_names = (", ".join(each.name for each in all_) or "none" for all_ in (own, wanted))
+            note(key, f"{names}; the evening has {wanted_names}; expected the same table [{key}] in {frame.path.name}")
+    if part.shaders != first.shaders:
+        names, wanted_names = (", ".join(each.stem for each in show.shaders) or "none" for show in (part, first))
+        note(
+            "shaders",
+            f"{names}; {first.path.name} has {wanted_names}; expected the same in all parts: an effect that one does "
+            "not want can be turned down in its params",
+        )
+    if part.stranger:
+        note("partner", f"{part.stranger}; expected a sibling; give what is to be faded to a cue of its own")
+    wants_live = any(trigger.kind in ("scene", "locator") for cue in part.cues for trigger in cue.triggers)
+    if wants_live and frame.live is None:
+        note("ableton", f"its cues begin by Ableton Live, and the evening has none; add [ableton] to {frame.path.name}")
+
+
+def _gathered_binds(frame: Setlist, shows: list[tuple[evenings.Part, Setlist]], note: Any) -> dict[str, Bind]:
+    """The foreign addresses of the evening and of all its parts."""
+    binds, owner = dict(frame.binds), dict.fromkeys(frame.binds, frame.path.name)
+    for part, show in shows:
+        for address, own in show.binds.items():
+            bind = part.bind(own)
+            if binds.setdefault(address, bind) != bind:
+                note(
+                    "parts",
+                    f"{address!r} sets {bind.param} in {show.path.name}, and {binds[address].param} in "
+                    f"{owner[address]}; expected the same in both, or another address",
+                )
+            owner.setdefault(address, show.path.name)
+    return binds
 
 
 _File = TypeVar("_File", bound=msgspec.Struct)
@@ -422,8 +615,8 @@ def _read(path: Path, kind: type[_File]) -> _File:
 
 def _placed(path: Path, lines: Lines, where: str) -> str:
     """`show.toml:42: cue[3] (id '4').fade`: with the line of the key, or of what is around it."""
-    inside = where.removeprefix("audio.") if where.startswith("audio.voices.") else where  # as the room of sound says it
-    return f"{_lined(path, lines.of_place(inside))}: {where}"
+    key = where.removeprefix("audio.") if where.startswith("audio.voices.") else where  # so the room of sound calls it
+    return f"{_lined(path, lines.of_place(key))}: {where}"
 
 
 def _lined(path: Path, line: int | None) -> str:
@@ -758,7 +951,41 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _assign(values: Any, named: Any, table: ParamTable, content: dict[str, Any], where: str, note: Any) -> None:
+def _presets(content: dict[str, dict[str, Any]], table: ParamTable, note: Any) -> tuple[Preset, ...]:
+    """The presets, in their order."""
+    _check_names([(f"preset.{name!r}", name) for name in content], "preset", note)
+    found, may = [], may_name(table)
+    for name, given in content.items():
+        values, named = table.defaults(), np.zeros(len(table), bool)
+        where = f"preset.{name!r}"
+        _assign(values, named, table, given, where, note)
+        for row in np.flatnonzero(named & ~may):
+            note(f"{where}.{table.params[row].id}", "a preset changes no knob of presets; set it in [params] or in a cue")
+        if not given:
+            note(where, "says nothing; expected parameters and their values, as in [params]")
+        found.append(Preset(name, frozen_array(named), frozen_array(values)))
+    return tuple(found)
+
+
+def _check_names(names: list[tuple[str, str]], whole: str, note: Any) -> None:
+    """Whether presets can be asked for. names: (where, name) of each."""
+    for where, name in names:
+        if fault := name_fault(name):
+            note(where, fault)
+    if len(names) > PRESETS_MOST:
+        note(whole, f"{len(names)} presets; expected {PRESETS_MOST} at most")
+
+
+def _assign(
+    values: Any,
+    named: Any,
+    table: ParamTable,
+    content: dict[str, Any],
+    where: str,
+    note: Any,
+    *,
+    presets: tuple[Preset, ...] = (),
+) -> None:
     for key, value in _flat(content).items():
         if key not in table:
             note(f"{where}.{key}", f"no such parameter{nearest(key, table.ids())}")
@@ -767,6 +994,12 @@ def _assign(values: Any, named: Any, table: ParamTable, content: dict[str, Any],
         if param.kind.is_command:
             note(f"{where}.{key}", "is a command, not a value; expected a parameter that holds one")
             continue
+        if key in ("preset.a", "preset.b") and isinstance(value, str):
+            number = find(presets, value)
+            if number is None:
+                note(f"{where}.{key}", unknown(presets, value))
+                continue
+            value = number
         if not isinstance(value, (int, float)):
             note(
                 f"{where}.{key}",
@@ -797,7 +1030,16 @@ def _length(value: float | str, where: str, note: Any) -> Length:
     return length
 
 
-def _keyframes(cue: _CueFile, where: str, table: ParamTable, values: F32, named: Any, note: Any) -> Keyframes | None:
+def _keyframes(
+    cue: _CueFile,
+    where: str,
+    table: ParamTable,
+    values: F32,
+    named: Any,
+    note: Any,
+    *,
+    presets: tuple[Preset, ...] = (),
+) -> Keyframes | None:
     """The ways through the keyframes of a cue; None where it has none. Writes to values and named, [P] both."""
     if cue.keyframes not in ("hold", "loop"):
         note(f"{where}.keyframes", f"{cue.keyframes!r}; expected hold or loop")
@@ -822,7 +1064,7 @@ def _keyframes(cue: _CueFile, where: str, table: ParamTable, values: F32, named:
         if animals == (None,) * len(animals) and not file.params:
             note(place, "says nothing; expected a seed, coarse, middle or fine, or params")
         there, told = values.copy(), np.zeros(len(table), bool)
-        _assign(there, told, table, file.params, f"{place}.params", note)
+        _assign(there, told, table, file.params, f"{place}.params", note, presets=presets)
         rows = np.flatnonzero(told).tolist()
         frames.append(Keyframe(at=at.amount, animals=animals, values=tuple((row, float(there[row])) for row in rows)))
         named |= told

@@ -360,11 +360,12 @@ class Show:
 
     def _want(self) -> None:
         """Have those made ready who may come."""
-        cues, place = self.plan.cues, self._memory.place
-        on_stage = [*self._on_stage, cues[self._memory.current.index].creature]
-        if self._memory.previous is not None:
-            on_stage.append(cues[self._memory.previous.index].creature)
-        self.cast.want([cues[index].creature for index in self.plan.score.soon(place)], on_stage=on_stage)
+        cues, memory = self.plan.cues, self._memory
+        needed = [memory.current, memory.previous, memory.place.waiting]
+        self.cast.want(
+            [cues[index].creature for index in self.plan.score.soon(memory.place)],
+            needed=[*self._on_stage, *(cues[each.index].creature for each in needed if each is not None)],
+        )
 
     def _state(self, tick: Tick) -> ShowState:
         """What control surfaces are told."""

@@ -139,7 +139,7 @@ def test_a_setlist_may_be_called_as_its_mapping(tmp_path):
         ('mapping = ["lucit"]', "mapping[0]: 'lucit' not found; expected one of: lucid, maua, touch"),
         ('mapping = ["touch drums"]', "mapping[0]: 'touch drums' not found"),
         ('mapping = ["touch", "touch"]', "mapping[1]: 'touch' is there twice"),
-        ('mapping = ["broken"]', "broken.toml: route[0].frm: unknown key"),
+        ('mapping = ["broken"]', "broken.toml:2: route[0].frm: unknown key"),
         ('mapping = ["far"]', "mapping[0] (far).route[0].to: 'latent.corse' is no parameter"),
         ('mapping = ["far"]', "mapping[0] (far).params.walk.sped: no such parameter"),
         ('mapping = "touch"', "mapping: 'touch'; expected `array`"),

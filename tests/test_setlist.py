@@ -311,5 +311,5 @@ def test_problems_have_the_line_of_their_key_or_of_what_is_around_it(tmp_path, c
 
 
 def test_what_the_whole_file_lacks_has_no_line(tmp_path):
-    text = refusal(tmp_path, 'schema = 1\nname = "x"\n')
-    assert text.startswith(f"{tmp_path / 'show.toml'}: top level: object missing required field `species`")
+    text = refusal(tmp_path, 'schema = 1\nspecies = "embryo"\n')
+    assert text.startswith(f"{tmp_path / 'show.toml'}: top level: object missing required field `name`")

@@ -1,12 +1,15 @@
 """Triggers in a setlist: what they mean, and what is wrong with them."""
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from performer import setlist as setlists
 from performer.audio.source import SourceSpec
+from performer.running_order import print_order
 from performer.triggers import Trigger
 from tests.test_setlist import GOOD, load, refusal
 
@@ -131,3 +134,10 @@ def test_two_armed_cues_do_not_begin_by_the_same(tmp_path):
     ) in text
     load(tmp_path, with_triggers(both, '{midi = "note 37"}'))
     load(tmp_path, with_triggers(both, '{midi = "note 36"}').replace('id = "020"', 'id = "020"\narmed = false'))
+
+
+def test_the_running_order_names_them(tmp_path):
+    show = load(tmp_path, with_triggers(GOOD, '{osc = "/intro"}, {at = "20:15"}'))
+    told = io.StringIO()
+    print_order(show, console=Console(file=told, width=200))
+    assert "/intro, at 20:15:00" in told.getvalue()

@@ -152,6 +152,7 @@ class Ears:
         shapes = np.empty((2, len(self.voices), SHAPE_SAMPLES), np.float32)
         now_s, main_age_s = self._clock.now_s(), 0.0
         main: np.void = self._main.record()
+        music: Music | None = None
         for ear in self._ears:
             record = ear.record()
             rows = list(ear.rows)
@@ -165,6 +166,8 @@ class Ears:
             shapes[1, rows] = record["waveform"] * fading
             if ear is self._main:
                 main, main_age_s = record, age_s
+            if not math.isnan(record["music_s"]):  # one source at most is a file
+                music = Music(float(record["music_s"]), float(record["music_length_s"]))
         shapes = frozen_array(shapes)
         return AudioFeatures(
             frozen_array(values),
@@ -175,17 +178,8 @@ class Ears:
             downbeat=int(main["downbeat"]),
             spectrum=shapes[0],
             waveform=shapes[1],
-            music=self._music(),
+            music=music,
         )
-
-    def _music(self) -> Music | None:
-        """The file of the show's source, where it plays one."""
-        for ear in self._ears:
-            if ear.source is self.source:
-                record = ear.record()
-                if not math.isnan(record["music_s"]):
-                    return Music(float(record["music_s"]), float(record["music_length_s"]))
-        return None
 
     def drain(self) -> list[AudioEvent]:
         """All hits since the last call, each exactly once; oldest first, of each device."""

@@ -20,6 +20,7 @@ from performer.bridges import Bridge
 from performer.choreography import modulation
 from performer.choreography.keyframes import Keyframes
 from performer.choreography.lfo import LFO_NAMES, lfo_value
+from performer.choreography.looks import LEVELS, Looks, Worn
 from performer.choreography.modulation import RouteMemory
 from performer.choreography.motion import (
     BEND_KNOBS,
@@ -36,6 +37,7 @@ from performer.choreography.motion import (
 from performer.choreography.safe import kept
 from performer.choreography.score import Cue, Moment, Place, Score
 from performer.choreography.strangeness import estranged, tamed
+from performer.choreography.surprise import Acting
 from performer.choreography.transition import Stand, stand_of
 from performer.choreography.transport import BAR_BEATS
 from performer.choreography.triggers import Triggers, Watch
@@ -57,6 +59,7 @@ from performer.flow import (
     species_at,
 )
 from performer.params import Controls, Kind, ParamTable
+from performer.presets import Preset, put
 from performer.routes import DRAWN, Route, RouteEdit, names_in
 
 HITS_KEPT = 4  # of a kind; more would have to fall on under each other for longer than any release
@@ -73,6 +76,7 @@ class CueState:
     lines: tuple[Line | None, ...]  # the phase of each motion, the noise, and each LFO; None before its first frame
     hands_s: np.ndarray  # [P], when hands had set each parameter before it began: what they set since stands above it
     routes: Mapping[str, RouteMemory] = field(default_factory=dict)  # by name
+    worn: Worn | None = None  # what presets and surprises have made of it; None before its first frame
 
     def elapsed(self, keyframes: Keyframes, tick: Tick) -> float:
         """How far the cue has come, in what its keyframes count."""
@@ -95,6 +99,7 @@ class Memory:
     place: Place
     current: CueState
     routes: tuple[tuple[Route, ...], ...]  # of each cue: the setlist's, as hands have changed them
+    presets: tuple[Preset, ...] = ()  # the same
     previous: CueState | None = None  # while a fade is under way
     pair: int | None = None  # of the bridge that the fade crosses
     is_cut_short: bool = False  # the fade before has not come to its end, in the frame before this one ...
@@ -118,6 +123,10 @@ class Plan:
         by the creatures that they join, in both directions; side 0 is the one that is left.
     offset_of
         seconds by which local time is ahead of UTC at a POSIX time; none without it.
+    presets
+        of the setlist, in its order.
+    effects
+        the names of the effects whose inputs are parameters.
     """
 
     def __init__(
@@ -131,8 +140,12 @@ class Plan:
         hit_kinds: Mapping[str, int],
         bridges: Mapping[tuple[int, int], Bridge] | None = None,
         offset_of: Callable[[float], float] = lambda _: 0.0,
+        presets: Sequence[Preset] = (),
+        effects: Sequence[str] = (),
     ) -> None:
         self.table = table
+        self.presets = tuple(presets)
+        self._looks = Looks(table, effects=effects)
         self.score = Score(cues)
         self.cues = self.score.cues
         self.anatomies = tuple(anatomies)
@@ -175,7 +188,8 @@ class Plan:
         """The memory of a show that begins with cue `index` at show time `at_s`."""
         place = Place(index, Moment(at_s, beat))
         begun = self._begun(place, np.full(len(self.table), -np.inf))
-        return Memory(place=place, current=begun, routes=tuple(cue.routes for cue in self.cues))
+        routes = tuple(cue.routes for cue in self.cues)
+        return Memory(place=place, current=begun, routes=routes, presets=self.presets)
 
     def step(
         self,
@@ -185,17 +199,22 @@ class Plan:
         controls: Controls,
         tick: Tick,
         *,
-        edits: Sequence[RouteEdit] = (),
+        edits: Sequence[RouteEdit | Preset] = (),
         absent: Collection[int] = (),
     ) -> tuple[Memory, Params, LatentFrame]:
-        """One frame. edits: what hands did to routes. absent: creatures that cannot be drawn yet."""
+        """One frame. edits: what hands did to routes and presets. absent: creatures that cannot be drawn yet."""
         for edit in edits:
             memory = self._edited(memory, edit)
         memory = self._struck(memory, events)
         watch, come = self._triggers.step(memory.watch, features, events, tick)
         memory = replace(memory, watch=watch)
         # A GO in the very frame in which a cue comes by itself is meant for that cue, and not for the one after it.
-        memory = self._cued(memory, (*memory.pending, *controls.presses, *come), controls, tick, absent)
+        presses = (*memory.pending, *controls.presses, *come)
+        dressing = [press for press in presses if press.param.startswith("preset.")]
+        cueing, count = [press for press in presses if press not in dressing], memory.place.count
+        memory = self._cued(memory, cueing, controls, tick, absent)
+        ended_s = max((press.at_s for press in cueing), default=math.inf) if memory.place.count != count else None
+        memory = self._dressed(memory, dressing, controls, tick, ended_s=ended_s)
         cue = self.cues[memory.current.index]
         stand: Stand | None = None
         if memory.previous is not None:
@@ -394,9 +413,11 @@ class Plan:
 
     # Routes
 
-    def _edited(self, memory: Memory, edit: RouteEdit) -> Memory:
-        """A hand has changed a route, added or removed it. One of the setlist keeps its cues and its place there; what is
-        added plays in all cues, last."""
+    def _edited(self, memory: Memory, edit: RouteEdit | Preset) -> Memory:
+        """A hand has changed a route or a preset, added or removed it. A route of the setlist keeps its cues and its place
+        there; one that is added plays in all cues, last."""
+        if isinstance(edit, Preset):
+            return replace(memory, presets=put(memory.presets, edit))
         if edit.name not in self._route_rows:
             return memory
         planned = [[route.name for route in cue.routes] for cue in self.cues]
@@ -433,22 +454,28 @@ class Plan:
         if meters is not None:
             routes = memory.routes[state.index]
             has_solo = any(values[self._route_rows[route.name][3]] > 0 for route in routes)
-            for route in routes:
-                number, master, mute, solo = self._route_rows[route.name]
-                is_heard = values[mute] <= 0 and (values[solo] > 0 or not has_solo)
-                remembered[route.name], press = self._routed(
-                    route,
-                    remembered.get(route.name) or RouteMemory(value=route.rest),
-                    state,
-                    memory,
-                    features,
-                    events,
-                    values,
-                    tick,
-                    master=float(values[self._master]) * float(values[master]) if is_heard else 0.0,
-                    meter=meters[number],
-                )
-                pressed.extend(press if is_heard else ())
+            # What moves the morph comes first: all others start from the look that it makes.
+            leading = [route for route in routes if route.target in LEVELS]
+            for group in (leading, [route for route in routes if route not in leading]):
+                for route in group:
+                    number, master, mute, solo = self._route_rows[route.name]
+                    is_heard = values[mute] <= 0 and (values[solo] > 0 or not has_solo)
+                    remembered[route.name], press = self._routed(
+                        route,
+                        remembered.get(route.name) or RouteMemory(value=route.rest),
+                        state,
+                        memory,
+                        features,
+                        events,
+                        values,
+                        tick,
+                        master=float(values[self._master]) * float(values[master]) if is_heard else 0.0,
+                        meter=meters[number],
+                    )
+                    pressed.extend(press if is_heard else ())
+                if leading and group is leading:
+                    levels = np.clip(values, self._lows, self._highs)
+                    values = self._based(cue, state, controls, tick, levels=levels)
             np.clip(values, self._lows, self._highs, out=values)
 
         lines = list(state.lines)
@@ -534,15 +561,104 @@ class Plan:
             return STILL
         return frozen_array(input_transform(x=x, y=y, turns=turns, zoom=zoom))
 
-    def _based(self, cue: Cue, state: CueState, controls: Controls, tick: Tick) -> F32:
+    def _bare(self, cue: Cue, state: CueState, controls: Controls, tick: Tick) -> F32:
         """The cue's values with the hands' on top: a hand wins until the next cue, and keeps what belongs to it."""
         values = cue.values
         if cue.keyframes is not None:
             values = values.copy()
             for row, value in cue.keyframes.rows(state.elapsed(cue.keyframes, tick)):
                 values[row] = value
+        return np.where(self._held_by_hand(cue, state, controls), controls.values, values).astype(np.float32)
+
+    def _held_by_hand(self, cue: Cue, state: CueState, controls: Controls) -> np.ndarray:
+        """[P] bool: what hands hold in a cue."""
         keeps = self._by_hand & ~cue.named & np.isfinite(controls.set_s)
-        return np.where(keeps | (controls.set_s > state.hands_s), controls.values, values).astype(np.float32)
+        return keeps | (controls.set_s > state.hands_s)
+
+    # What presets make of it
+
+    def _based(self, cue: Cue, state: CueState, controls: Controls, tick: Tick, *, levels: F32 | None = None) -> F32:
+        """The knobs: the cue's values and the hands', with the morph and the look that it wears. levels: [P], the morph's
+        own knobs, where routes have moved them."""
+        values = self._bare(cue, state, controls, tick)
+        if levels is not None:
+            for row in self._looks.levels:
+                values[row] = levels[row]
+        if state.worn is None:
+            return values
+        below = self._morphed(values, cue, state, state.worn, controls)
+        return self._looks.seen(state.worn.look, below, set_s=controls.set_s, at_s=tick.photon_s)
+
+    def _morphed(self, values: F32, cue: Cue, state: CueState, worn: Worn, controls: Controls) -> F32:
+        """Bare values with the two presets of the morph over them, but where a hand has moved a knob since they were
+        chosen."""
+        pair = self._looks.pair(values)
+        if pair == (0, 0):
+            return values
+        free = ~self._held_by_hand(cue, state, controls) | (controls.set_s <= worn.chosen_s)
+        return self._looks.morphed(values, worn.presets, pair=pair, part=self._looks.part(values), free=free)
+
+    def _dressed(
+        self, memory: Memory, presses: Sequence[ControlEvent], controls: Controls, tick: Tick, *, ended_s: float | None
+    ) -> Memory:
+        """Follow what hands ask of presets. ended_s: where a cue begins in this frame, the last press of the one before."""
+        previous, current = memory.previous, memory.current
+        if ended_s is not None and previous is not None:
+            early = [press for press in presses if press.at_s <= ended_s]
+            presses = [press for press in presses if press.at_s > ended_s]
+            previous = self._wearing(previous, memory.presets, early, controls, tick)
+            current = self._wearing(current, memory.presets, (), controls, tick)
+            assert previous.worn is not None and current.worn is not None
+            named = self.cues[current.index].named
+            current = replace(current, worn=self._looks.kept(previous.worn, current.worn, named=named))
+        current = self._wearing(current, memory.presets, presses, controls, tick)
+        if previous is not None:
+            previous = self._wearing(previous, memory.presets, presses, controls, tick)
+        return replace(memory, current=current, previous=previous)
+
+    def _wearing(
+        self,
+        state: CueState,
+        presets: tuple[Preset, ...],
+        presses: Sequence[ControlEvent],
+        controls: Controls,
+        tick: Tick,
+    ) -> CueState:
+        """A cue, with what it wears from this frame on."""
+        cue, looks, set_s = self.cues[state.index], self._looks, controls.set_s
+        values = self._bare(cue, state, controls, tick)
+        fresh = looks.first(values, presets, set_s=set_s, hands_s=state.hands_s)
+        worn = state.worn or fresh
+
+        def seen(bare: F32, worn: Worn, at_s: float) -> tuple[F32, F32]:
+            """(what is seen, what lies below the look)."""
+            below = self._morphed(bare, cue, state, worn, controls)
+            return looks.seen(worn.look, below, set_s=set_s, at_s=at_s), below
+
+        is_other = worn.pair != fresh.pair or worn.presets is not presets
+        if is_other or fresh.moved_s > worn.moved_s:
+            at_s = fresh.chosen_s if is_other else fresh.moved_s
+            if is_other and not fresh.chosen_s > worn.chosen_s:  # the cue itself has chosen, or a preset is another
+                at_s = tick.photon_s
+            before, _ = seen(looks.with_pair(values, worn.pair), worn, at_s)
+            below = self._morphed(values, cue, state, fresh, controls)
+            worn = looks.joined(worn, fresh, before, below, set_s=set_s, at_s=at_s, only_covered=not is_other)
+        beats_hz = float(values[self._bpm]) / 60.0
+        for press in presses:
+            then = replace(tick, photon_s=press.at_s, beat=tick.beat + (press.at_s - tick.photon_s) * beats_hz)
+            now, below = seen(self._bare(cue, state, controls, then), worn, press.at_s)
+            anatomy = self.anatomies[cue.creature]
+            worn = looks.pressed(
+                worn,
+                press,
+                now,
+                below,
+                presets=presets,
+                set_s=set_s,
+                seed=cue.seed,
+                acting=Acting(traits=anatomy.trait_count, has_kin=anatomy.siblings > 0),
+            )
+        return state if worn is state.worn else replace(state, worn=worn)
 
     def _routed(
         self,

@@ -34,6 +34,8 @@ DIP = "dip"  # the kind, and the shader that draws it
 # the pictures of both, which are most alike there, fade over.
 ARRIVES, LEAVES = 0.42, 0.58
 
+SETS_OUT = 0.2  # of each way: gathering speed, and losing it
+
 _smooth = CURVES["smooth"]
 
 
@@ -84,10 +86,19 @@ def stand_of(transition: Transition, *, done: float, curve: str, is_one_species:
             mix,
             groups,
             part=_smooth(_within(done, (ARRIVES, LEAVES))),
-            to_bridge=_smooth(_within(done, (0.0, ARRIVES))),
-            from_bridge=1.0 - _smooth(_within(done, (LEAVES, 1.0))),
+            to_bridge=_walked(_within(done, (0.0, ARRIVES))),
+            from_bridge=1.0 - _walked(_within(done, (LEAVES, 1.0))),
         )
     return Stand(mix, groups, part=mix, shading=shading)
+
+
+def _walked(part: float) -> float:
+    """A way that is set out on and ended gently, and walked evenly between: 1.25 times its mean speed at most."""
+    if part < SETS_OUT:
+        return 0.5 * part * part / (SETS_OUT * (1.0 - SETS_OUT))
+    if part > 1.0 - SETS_OUT:
+        return 1.0 - _walked(1.0 - part)
+    return (part - 0.5 * SETS_OUT) / (1.0 - SETS_OUT)
 
 
 def _within(done: float, window: Window) -> float:

@@ -36,9 +36,7 @@ class Triggers:
     of UTC.
     """
 
-    def __init__(
-        self, cues: Sequence[Cue], *, silence: int | None = None, offset_of: Callable[[float], float]
-    ) -> None:
+    def __init__(self, cues: Sequence[Cue], *, silence: int | None = None, offset_of: Callable[[float], float]) -> None:
         self._silence, self._offset_of = silence, offset_of
         self._of = {
             kind: [(cue.id, each) for cue in cues for each in cue.triggers if each.kind == kind]
@@ -105,9 +103,7 @@ def passed_in_music(place_s: float, low: float, high: float, *, length_s: float)
         number += 1
 
 
-def passed_of_day(
-    of_day_s: float, low: float, high: float, *, offset_of: Callable[[float], float]
-) -> Iterator[float]:
+def passed_of_day(of_day_s: float, low: float, high: float, *, offset_of: Callable[[float], float]) -> Iterator[float]:
     """The instants between `low` (left out) and `high`, POSIX times, at which a local time of day comes."""
     if low >= high:
         return

@@ -172,7 +172,11 @@ def test_a_position_comes_in_every_round_in_the_nearest_frame_at_any_frame_rate(
         assert all(abs(tick.photon_s - press.at_s) <= 0.5 / fps + 1e-9 for tick, press in got)
 
 
-@given(cuts=st.lists(st.floats(0.0, 100.0), min_size=1, max_size=60), place=st.floats(0.0, 7.0), length_s=st.floats(7.0, 9.0))
+@given(
+    cuts=st.lists(st.floats(0.0, 100.0), min_size=1, max_size=60),
+    place=st.floats(0.0, 7.0),
+    length_s=st.floats(7.0, 9.0),
+)
 def test_no_cut_through_time_loses_or_doubles_a_position(cuts, place, length_s):
     edges = sorted({0.0, 100.0, *cuts})
     parts = [

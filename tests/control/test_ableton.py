@@ -266,7 +266,9 @@ def test_answers_that_make_no_sense_do_nothing(told):
     def never(*args):
         raise AssertionError(args)
 
-    live = Live(LiveSpec(), send=sent.append, begin_cue=never, fire=never, set_knob=never, told_bpm=never, told_beat=never)
+    live = Live(
+        LiveSpec(), send=sent.append, begin_cue=never, fire=never, set_knob=never, told_bpm=never, told_beat=never
+    )
     live.receive(OscMessageIn(*told), now_s=0.0)
     assert len(sent) < 2000
 

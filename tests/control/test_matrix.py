@@ -103,8 +103,9 @@ def test_a_route_is_changed_and_everybody_is_told(hands, peer):
     other = Peer(hands)
     other.send("/perf/sys/subscribe", other.socket.getsockname()[1])
     peer.send(
-        "/perf/sys/route/set", "kick", "amount", 0.4, "gate", 0.5, 0.25, "invert", 1.0, "curve", "exp", "release", 1, "ring", 2.5
-    )
+        "/perf/sys/route/set", "kick", "amount", 0.4, "gate", 0.5, 0.25, "invert", 1.0, "curve", "exp", "release", 1,
+        "ring", 2.5,
+    )  # fmt: skip
     edit = edit_of(hands)
     assert edit.name == "kick" and edit.route is not None
     found = edit.route

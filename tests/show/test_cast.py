@@ -243,11 +243,11 @@ def budget_of(setlist: Setlist, roles: float) -> int:
     return int(roles * (casting.ROLE_BYTES + casting.WEIGHT_COPIES * one))
 
 
-def wanted(cast: Cast, order: list[int], *, until, on_stage=(0,)) -> None:
+def wanted(cast: Cast, order: list[int], *, until, needed=(0,)) -> None:
     """Want roles, again and again as a show does, until it is so."""
     end_s = time.monotonic() + 20
     while not until() and time.monotonic() < end_s:
-        cast.want(order, on_stage=on_stage)
+        cast.want(order, needed=needed)
         time.sleep(0.01)
     assert until()
 
@@ -264,9 +264,9 @@ def test_those_that_come_first_are_ready_where_it_does_not(three, display, slow)
     make(cast, display)
     assert cast.absent == {2} and len(slow.seen) == 3, "all were built, so that the cache knows them"
     assert slow.seen[2].is_closed
-    wanted(cast, [1, 2, 0], until=lambda: not cast.absent & {1, 2}, on_stage=(1,))
+    wanted(cast, [1, 2, 0], until=lambda: not cast.absent & {1, 2}, needed=(1,))
     assert cast.absent == {0} and cast.loads == 1
-    wanted(cast, [1, 0, 2], until=lambda: 0 not in cast.absent, on_stage=(1,))
+    wanted(cast, [1, 0, 2], until=lambda: 0 not in cast.absent, needed=(1,))
     assert cast.absent == {2}
     assert sum(not engine.is_closed for engine in slow.seen) == 2
     cast.close()
@@ -278,10 +278,10 @@ def test_what_is_on_stage_is_never_let_go(three, display):
     make(cast, display)
     assert cast.absent == {1, 2}
     for _ in range(20):
-        cast.want([0, 1, 2], on_stage=[0])
+        cast.want([0, 1, 2], needed=[0])
         time.sleep(0.01)
     assert cast.absent == {1, 2}
-    wanted(cast, [2], until=lambda: 2 not in cast.absent, on_stage=(2,))
+    wanted(cast, [2], until=lambda: 2 not in cast.absent, needed=(2,))
     assert cast.absent == {0, 1}
     cast.close()
 
@@ -292,7 +292,7 @@ def test_wanting_never_waits(three, display, slow, monkeypatch):
     monkeypatch.setattr(slow, "made_in_s", 1.0)
     began_s = time.monotonic()
     for _ in range(10):
-        cast.want([0, 2], on_stage=[0])
+        cast.want([0, 2], needed=[0])
     assert time.monotonic() - began_s < 0.5 and 2 in cast.absent
     wanted(cast, [0, 2], until=lambda: 2 not in cast.absent)
     assert len([engine for engine in slow.seen if not engine.is_closed]) == 2, "and it is made once"
