@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import psutil
@@ -72,6 +72,7 @@ class Cast:
         self._ready: set[int] = set()
         self._built: set[int] = set()  # those whose engines are in the cache
         self._wanted: list[int] = []
+        self._retired: frozenset[int] = frozenset()
         self._leaving: list[Role] = []
         self._came: deque[int] = deque()  # from the worker: made ready, or failed
         self._wake = threading.Condition()
@@ -159,6 +160,9 @@ class Cast:
         keeps = self._affordable(order) | {*needed}
         missing = [each for each in order if each in keeps and each not in self._ready and each not in self.faults]
         leaving = []
+        for number in (self._retired & self._ready) - set(needed):
+            self._ready.discard(number)
+            leaving.append(self._let_go(number))
         for number in reversed([*order, *(self._ready - set(order))]):
             if sum(self.cost(each) for each in (*self._ready, *missing[:1])) <= (self._budget_bytes or 0):
                 break
@@ -174,6 +178,10 @@ class Cast:
                 self._worker = threading.Thread(target=self._work, name="cast", daemon=True)
                 self._worker.start()
             self._wake.notify()
+
+    def retire(self, numbers: Collection[int]) -> None:
+        """Say whom no cue names any more: they are let go once they are not seen. Thread: render."""
+        self._retired = frozenset(numbers)
 
     def cost(self, number: int) -> int:
         """Bytes that a role takes, about."""

@@ -88,14 +88,22 @@ class Part:
             for cue in cues
         )
 
-    def _cue(self, cue: Cue, cues: Sequence[Cue], *, rows: np.ndarray, whole: ParamTable, creature: int, presets: int) -> Cue:
+    def _cue(
+        self, cue: Cue, cues: Sequence[Cue], *, rows: np.ndarray, whole: ParamTable, creature: int, presets: int
+    ) -> Cue:
         values, named = whole.defaults(), np.zeros(len(whole), bool)
         values[rows], named[rows] = cue.values, cue.named
         pair = [whole.row("preset.a"), whole.row("preset.b")]  # numbers, which are others in the evening
         values[pair] = np.where(values[pair] > 0, values[pair] + presets, 0)
         ways = cue.keyframes
         if ways is not None:
-            ways = replace(ways, values=tuple((int(rows[row]), *rest) for row, *rest in ways.values))
+            ways = replace(
+                ways,
+                values=tuple(
+                    (int(rows[row]), way.raised(presets) if rows[row] in pair else way, is_smooth)
+                    for row, way, is_smooth in ways.values
+                ),
+            )
         return replace(
             cue,
             id=self.cue_id(cue.id),

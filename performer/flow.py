@@ -161,6 +161,7 @@ class Params:
     knobs: F32  # [P], the same before the routes: what the cue and the hands say
     meters: F32 = field(default_factory=lambda: UNMETERED)  # [routes, 2], 0..1 before each, -1..1 what it brings
     mix: Mix | None = None  # None where no shader of a transition draws
+    light: float = 1.0  # 0..1, of all that is seen: a dip
 
 
 GROUP_NAMES = ("coarse", "middle", "fine")  # groups of a generator's layers: form, parts, texture and colour

@@ -31,6 +31,7 @@ class Mapped:
 
     params: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # (where, values)
     routes: list[tuple[str, RouteFile]] = field(default_factory=list)  # (where, route)
+    files: list[Path] = field(default_factory=list)
 
 
 def spoken(text: str, *, voices: Sequence[str]) -> tuple[str, str]:

@@ -114,6 +114,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
             cue_values=np.stack([cue.values for cue in setlist.cues]),
             routes=setlist.routes,
             sources=setlist.sources,
+            presets=setlist.presets,
             name=f"performer: {setlist.name}",
             http_port=options.http_port,
             http_host="0.0.0.0" if options.lan else "127.0.0.1",

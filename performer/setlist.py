@@ -7,6 +7,7 @@ import ipaddress
 import math
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,11 +28,10 @@ from performer.choosing import SafeFile
 from performer.choreography.keyframes import Keyframe, Keyframes, keyframes
 from performer.choreography.lfo import lfo_params
 from performer.choreography.modulation import MADE
-from performer.choreography.motion import bend_params, motion_params, trait_params
+from performer.choreography.motion import Anatomy, bend_params, motion_params, trait_params
 from performer.choreography.plan import Plan
 from performer.choreography.score import ENDS, Cue, Length
 from performer.choreography.transition import (
-    DIP,
     FORM_FIRST,
     KINDS,
     SHADER,
@@ -178,7 +178,7 @@ class _SetlistFile(msgspec.Struct, forbid_unknown_fields=True, rename={"label": 
     safe: SafeFile | None = None
     mapping: list[str] = []
     params: dict[str, Any] = {}
-    preset: dict[str, dict[str, Any]] = {}  # by name: values
+    preset: dict[str, Any] = {}  # by name: values
     route: list[RouteFile] = []
     cue: list[_CueFile] = []
 
@@ -208,6 +208,7 @@ class Setlist:
     silence_s: float  # a sender that is silent for so long lets go of what it holds; 0 for never
     presets: tuple[Preset, ...] = ()  # in the order of the file
     parts: tuple[Path, ...] = ()  # the setlists that an evening is made of
+    files: tuple[Path, ...] = ()  # all that it was read from: itself, its parts, mappings
 
     @property
     def checkpoint(self) -> species.Checkpoint:
@@ -219,12 +220,12 @@ class Setlist:
         """What that can become, one after the other."""
         return (self.creatures[1].checkpoint,) if self.stranger else self.creatures[0].siblings
 
-    def plan(self) -> Plan:
-        """The choreography of this show."""
+    def plan(self, *, anatomies: Sequence[Anatomy] | None = None) -> Plan:
+        """The choreography of this show. anatomies: of its creatures, where they are known."""
         return Plan(
             table=self.table,
             cues=self.cues,
-            anatomies=anatomies_of(self.creatures, is_stranger=bool(self.stranger)),
+            anatomies=anatomies_of(self.creatures, is_stranger=bool(self.stranger)) if anatomies is None else anatomies,
             bridges=self.bridges,
             voices=[voice.name for voice in self.voices],
             feature_names=feature_names(self.bands),
@@ -422,6 +423,7 @@ def _resolved(
         live=live,
         silence_s=file.control.silence,
         presets=presets,
+        files=tuple(dict.fromkeys((path, *(file for each in mapped for file in each.files)))),
     )
 
 
@@ -441,7 +443,8 @@ def _evening(
     def note(where: str, sentence: str) -> None:
         problems.append(f"{_placed(path, lines, where)}: {sentence}")
 
-    for key in ("species", "class", "partner", "seed", "shaders", "safe", "mapping", "params", "preset", "route", "cue"):
+    own = ("species", "class", "partner", "seed", "shaders", "safe", "mapping", "params", "preset", "route", "cue")
+    for key in own:
         if (key,) in lines.of:
             note(key, "beside parts, which have their own; take it out, or put it into each of them")
     source = audio or _audio(path, file.audio, note)
@@ -524,6 +527,7 @@ def _evening(
     return replace(
         frame,
         parts=tuple(found),
+        files=tuple(dict.fromkeys((path, *(file for part in found.values() for file in part.files)))),
         creatures=tuple(creatures),
         bridges=crossings,
         mixes=mixes,
@@ -777,8 +781,7 @@ def _transitions(
                 f"no bridge leads to {what}; expected one between it and the species of another cue: "
                 "make it with `performer bridge A B`, and name it in bridges",
             )
-        elif kind in (SHADER, DIP):
-            name = name or DIP
+        elif kind == SHADER:
             file = resources.find(name, beside=path.parent, bundled=resources.TRANSITIONS, suffix=".fs")
             if file is None:
                 bundled = sorted(each.stem for each in resources.TRANSITIONS.glob("*.fs"))
@@ -951,18 +954,20 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _presets(content: dict[str, dict[str, Any]], table: ParamTable, note: Any) -> tuple[Preset, ...]:
+def _presets(content: dict[str, Any], table: ParamTable, note: Any) -> tuple[Preset, ...]:
     """The presets, in their order."""
     _check_names([(f"preset.{name!r}", name) for name in content], "preset", note)
     found, may = [], may_name(table)
     for name, given in content.items():
         values, named = table.defaults(), np.zeros(len(table), bool)
         where = f"preset.{name!r}"
+        if not isinstance(given, dict) or not given:
+            note(where, f"{given!r}; expected parameters and their values, as in [params]")
+            continue
         _assign(values, named, table, given, where, note)
         for row in np.flatnonzero(named & ~may):
-            note(f"{where}.{table.params[row].id}", "a preset changes no knob of presets; set it in [params] or in a cue")
-        if not given:
-            note(where, "says nothing; expected parameters and their values, as in [params]")
+            sentence = "a preset changes no knob of presets; set it in [params] or in a cue"
+            note(f"{where}.{table.params[row].id}", sentence)
         found.append(Preset(name, frozen_array(named), frozen_array(values)))
     return tuple(found)
 
@@ -1139,6 +1144,7 @@ def _mapped(
             file, name=found.stem, voice=voice, first_voice=voices[0], heard=feature_names(bands)
         )
         place = f"{where}[{index}] ({found.stem})"
+        mapped.files.append(found)
         mapped.params.append((f"{place}.params", file.params))
         mapped.routes.extend((f"{place}.route[{at}]", route) for at, route in enumerate(routes))
     return mapped

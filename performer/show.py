@@ -375,6 +375,8 @@ class Show:
             values=self._params.knobs,
             meters=self._params.meters,
             cue=self.cue,
+            begun=place.count,
+            preset=self._memory.preset,
             standby=-1 if standby is None else standby,
             waiting=-1 if waiting is None else waiting.index,
             wait_beats=0.0 if waiting is None else max(waiting.beat - tick.beat, 0.0),

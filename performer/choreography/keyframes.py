@@ -16,7 +16,7 @@ Thread: render. Immutable.
 import math
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from performer.choreography.motion import NUMBERED, Terms
@@ -67,6 +67,10 @@ class _Track:
         low, high = sorted(stops[1:3])
         here = stops[1] + (stops[2] - stops[1]) * (3 - 2 * u) * u * u
         return min(max(here + u * (1 - u) * ((1 - u) * start - u * end), low), high)
+
+    def raised(self, by: int) -> "_Track":
+        """The same, with other numbers where there is one: those of presets are others in an evening."""
+        return replace(self, stops=tuple(stop + by if stop > 0 else stop for stop in self.stops))
 
     def step(self, at: float) -> float:
         """The number of the last stop: for what has nothing in between."""

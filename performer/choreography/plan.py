@@ -38,7 +38,7 @@ from performer.choreography.safe import kept
 from performer.choreography.score import Cue, Moment, Place, Score
 from performer.choreography.strangeness import estranged, tamed
 from performer.choreography.surprise import Acting
-from performer.choreography.transition import Stand, stand_of
+from performer.choreography.transition import Stand, Transition, stand_of
 from performer.choreography.transport import BAR_BEATS
 from performer.choreography.triggers import Triggers, Watch
 from performer.clock import Line
@@ -64,6 +64,7 @@ from performer.routes import DRAWN, Route, RouteEdit, names_in
 
 HITS_KEPT = 4  # of a kind; more would have to fall on under each other for longer than any release
 HITS_RUNG = 128  # what swings is the sum of all hits: one that is dropped too early makes it jump
+MEND_S = 0.5  # in which the cue that plays glides to what an edit of the setlist has made of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Memory:
     pair: int | None = None  # of the bridge that the fade crosses
     is_cut_short: bool = False  # the fade before has not come to its end, in the frame before this one ...
     remnant: Remnant | None = None  # ... and this is what it left
+    mended_s: float | None = None  # since when the fade is no cue's, but the way to what an edit has made of one
     hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(
         default_factory=dict
     )  # (voice, kind): (at, strength)
@@ -112,6 +114,11 @@ class Memory:
     values: F32 | None = None  # [P], of the frame before
     latent: LatentFrame | None = None
     mix: Mix | None = None
+
+    @property
+    def preset(self) -> int:
+        """Number of the preset that was glided to last; 0 for none."""
+        return self.current.worn.look.number if self.current.worn is not None else 0
 
 
 class Plan:
@@ -146,8 +153,9 @@ class Plan:
         self.table = table
         self.presets = tuple(presets)
         self._looks = Looks(table, effects=effects)
-        self.score = Score(cues)
-        self.cues = self.score.cues
+        self._features = {name: column for column, name in enumerate(feature_names)}
+        self._offset_of = offset_of
+        self.seat(cues)
         self.anatomies = tuple(anatomies)
         self.bridges = dict(bridges or {})
         self._lows = table.lows()
@@ -155,9 +163,7 @@ class Plan:
         self._by_hand = np.array([param.by_hand for param in table.params])
         self._fades = np.array([param.kind is Kind.FLOAT for param in table.params])
         self._voices = {name: row for row, name in enumerate(voices)}
-        self._features = {name: column for column, name in enumerate(feature_names)}
         self._hit_kinds = dict(hit_kinds)  # features that are hits, and the kind of the events behind each
-        self._triggers = Triggers(self.cues, silence=self._features.get("silence"), offset_of=offset_of)
         self._motion_rows = [{param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS]
         self._truncation = table.row("latent.truncation")
         self._cutoff = table.row("latent.cutoff")
@@ -184,6 +190,14 @@ class Plan:
         self._bpm, self._quantize = table.row("transport.bpm"), table.row("cue.quantize")
         self._breathe = [motion.name for motion in MOTIONS].index("breathe")
 
+    def seat(self, cues: Sequence[Cue], *, ghosts: Sequence[Cue] = ()) -> None:
+        """Play these cues. ghosts: cues that are no part of the score any more; they fade away, or play until the next."""
+        self.score = Score(cues)
+        self.cues = (*self.score.cues, *ghosts)
+        self._triggers = Triggers(
+            self.score.cues, silence=self._features.get("silence"), offset_of=self._offset_of
+        )
+
     def enter(self, index: int, *, at_s: float, beat: float) -> Memory:
         """The memory of a show that begins with cue `index` at show time `at_s`."""
         place = Place(index, Moment(at_s, beat))
@@ -204,7 +218,7 @@ class Plan:
     ) -> tuple[Memory, Params, LatentFrame]:
         """One frame. edits: what hands did to routes and presets. absent: creatures that cannot be drawn yet."""
         for edit in edits:
-            memory = self._edited(memory, edit)
+            memory = self.edited(memory, edit)
         memory = self._struck(memory, events)
         watch, come = self._triggers.step(memory.watch, features, events, tick)
         memory = replace(memory, watch=watch)
@@ -218,11 +232,14 @@ class Plan:
         cue = self.cues[memory.current.index]
         stand: Stand | None = None
         if memory.previous is not None:
-            done = cue.fade.elapsed(since_s=memory.current.started_s, since_beat=memory.current.started_beat, tick=tick)
-            if done < 1.0 and cue.transition.kind != "cut":
+            is_mending = memory.mended_s is not None
+            done = self._done(memory, tick)
+            if done < 1.0 and (is_mending or cue.transition.kind != "cut"):
                 stand = self._stand(memory, done=max(done, 0.0))
             else:
-                memory = replace(memory, previous=None, pair=None, is_cut_short=False, remnant=None)
+                memory = replace(
+                    memory, previous=None, pair=None, is_cut_short=False, remnant=None, mended_s=None
+                )
 
         routed = not memory.place.is_panicked
         meters = np.zeros((len(self.route_names), 2), np.float32)
@@ -249,22 +266,32 @@ class Plan:
                         before[row] = values[row] = mixed[row]
                 latent = self._between(from_drawn(before), drawn(values), stand)
             values = mixed
-        mix = stand.shading if stand is not None else None
+        mix, light = (stand.shading, stand.light) if stand is not None else (None, 1.0)
         if memory.place.is_panicked and memory.latent is not None:
-            latent, mix = memory.latent, memory.mix
+            latent, mix, light = memory.latent, memory.mix, 1.0
         values = frozen_array(values)
         memory = replace(
             memory, current=current, previous=previous, pending=pressed, values=values, latent=latent, mix=mix
         )
-        return memory, Params(values, frozen_array(knobs), frozen_array(meters), mix), latent
+        return memory, Params(values, frozen_array(knobs), frozen_array(meters), mix, light), latent
 
     # From cue to cue
 
     def _creature(self, state: CueState | None) -> int:
         return self.cues[state.index].creature if state is not None else -1
 
+    def _done(self, memory: Memory, tick: Tick) -> float:
+        """How much of the fade has passed."""
+        current = memory.current
+        if memory.mended_s is not None:
+            return (tick.photon_s - memory.mended_s) / MEND_S
+        fade = self.cues[current.index].fade
+        return fade.elapsed(since_s=current.started_s, since_beat=current.started_beat, tick=tick)
+
     def _stand(self, memory: Memory, *, done: float) -> Stand:
         """Where the fade of the cue that plays stands."""
+        if memory.mended_s is not None:
+            return stand_of(Transition(), done=done, curve="smooth", is_one_species=True, has_bridge=False)
         cue, before = self.cues[memory.current.index], self._creature(memory.previous)
         return stand_of(
             cue.transition,
@@ -409,11 +436,12 @@ class Plan:
             pair=None,
             is_cut_short=memory.previous is not None,
             remnant=None,
+            mended_s=None,
         )
 
     # Routes
 
-    def _edited(self, memory: Memory, edit: RouteEdit | Preset) -> Memory:
+    def edited(self, memory: Memory, edit: RouteEdit | Preset) -> Memory:
         """A hand has changed a route or a preset, added or removed it. A route of the setlist keeps its cues and its place
         there; one that is added plays in all cues, last."""
         if isinstance(edit, Preset):

@@ -20,9 +20,9 @@ STREAM = 6  # of the generator; those below are animals
 
 # How far each may be taken, whatever the knob can do.
 BOUNDS: dict[str, tuple[float, float]] = {
-    "latent.coarse": (-2.0, 2.0),
-    "latent.middle": (-2.2, 2.2),
-    "latent.fine": (-2.5, 2.5),
+    "latent.coarse": (-1.8, 1.8),
+    "latent.middle": (-1.8, 1.8),
+    "latent.fine": (-2.0, 2.0),
     "latent.strangeness": (-0.5, 0.7),
     "latent.truncation": (0.5, 1.1),
     "latent.noise": (0.2, 2.5),
@@ -34,28 +34,29 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "walk.amount": (0.6, 1.3),
     "walk.speed": (0.03, 0.7),
     "walk.lag": (0.0, 1.5),
-    "orbit.amount": (0.0, 0.9),
+    "orbit.amount": (0.0, 0.55),
     "breathe.depth": (0.05, 0.8),
     "breathe.rate": (0.06, 0.5),
-    "frame.zoom": (0.85, 2.2),
-    "frame.ground": (0.0, 1.0),
-    "feedback.amount": (0.0, 0.9),
+    "frame.zoom": (0.85, 1.8),
+    "feedback.amount": (0.0, 0.88),
     "feedback.trail": (0.3, 3.0),
-    "feedback.middle": (0.0, 0.5),
+    "feedback.middle": (0.0, 0.3),
     "feedback.zoom": (-0.5, 0.5),
     "feedback.turn": (-0.15, 0.15),
     "feedback.drift": (-0.3, 0.3),
     "halo.strength": (0.0, 1.0),
     "halo.radius": (0.26, 0.48),
     "halo.reach": (0.05, 0.35),
-    "grade.exposure": (-0.5, 0.4),
-    "grade.contrast": (-0.2, 0.5),
+    "grade.exposure": (-0.2, 0.35),
+    "grade.contrast": (0.0, 0.45),
     "grade.saturation": (0.2, 1.6),
     "grade.hue": (-0.5, 0.5),
     "grade.warmth": (-0.9, 0.9),
     "grade.grain": (0.0, 0.6),
 }
 TRAIT = (-3.0, 3.0)  # deviations
+# These go up where there is room: what goes with them is seen only where they are strong.
+RISING = ("feedback.amount", "halo.strength", "orbit.amount", "breathe.depth")
 UNKNOWN = (0.15, 0.85)  # of the range of an effect's input that nobody here has seen
 
 # Themes: (weight, what always moves, how many of what may move besides, that). `trait` is any one of them.
@@ -63,6 +64,7 @@ Theme = tuple[float, tuple[str, ...], int, tuple[str, ...]]
 CREATURE: tuple[Theme, ...] = (
     (3.0, ("latent.coarse",), 1, ("latent.middle", "latent.strangeness")),
     (2.0, ("latent.fine",), 1, ("latent.middle", "latent.noise")),
+    (1.5, ("latent.middle",), 1, ("latent.coarse", "latent.fine")),
     (3.0, ("trait",), 1, ("latent.coarse", "latent.fine")),
     (1.5, ("latent.strangeness",), 1, ("latent.truncation", "latent.fine")),
     (2.0, ("blend.coarse",), 1, ("blend.middle",)),
@@ -74,7 +76,6 @@ AROUND: tuple[Theme, ...] = (
     (1.0, ("grade.exposure", "grade.contrast"), 1, ("grade.warmth", "grade.grain")),
     (2.0, ("feedback.amount",), 2, ("feedback.zoom", "feedback.turn", "feedback.trail", "feedback.middle")),
     (1.5, ("frame.zoom",), 0, ()),
-    (1.0, ("frame.ground",), 0, ()),
     (1.0, ("halo.strength",), 1, ("halo.radius", "halo.reach")),
 )
 MOVEMENT: tuple[Theme, ...] = (
@@ -126,7 +127,7 @@ class Surprise:
         for name in self._names(lots, wildness=wildness, acting=acting):
             param, row = self._table[name], self._table.row(name)
             here = param.to_norm(float(values[row]))
-            there = _moved(lots, here, self._bounds[name], wildness=wildness)
+            there = _moved(lots, here, self._bounds[name], wildness=wildness, rises=name in RISING)
             named[row], goal[row] = True, param.admit(param.from_norm(there))
         return named, goal
 
@@ -159,12 +160,16 @@ class Surprise:
         return list(found)
 
 
-def _moved(lots: np.random.Generator, here: float, bounds: tuple[float, float], *, wildness: float) -> float:
-    """Another place 0..1, a good way off, where there is room. Who stands beyond the bounds is not pushed back."""
+def _moved(
+    lots: np.random.Generator, here: float, bounds: tuple[float, float], *, wildness: float, rises: bool
+) -> float:
+    """Another place 0..1, a good part of the way to one of the bounds. Who stands beyond one is not pushed back."""
     low, high = min(bounds[0], here), max(bounds[1], here)
-    way = wildness * (high - low) * lots.uniform(0.6, 1.0)
-    rooms = here - low, high - here
-    goes_up = lots.random() * (rooms[0] + rooms[1]) < rooms[1]
-    if min(rooms[goes_up], way) < 0.5 * way:
-        goes_up = not goes_up
-    return min(here + way, high) if goes_up else max(here - way, low)
+    below, above = here - low, high - here
+    is_up = lots.random() * (below + above) < above
+    if rises:
+        is_up = above > 0.25 * (below + above)
+    elif min(below, above) < 0.25 * (below + above):  # hardly any room on one side
+        is_up = above > below
+    way = min((above if is_up else below) * wildness**0.7 * lots.uniform(0.6, 1.0), wildness)
+    return here + way if is_up else here - way

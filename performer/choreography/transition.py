@@ -28,7 +28,8 @@ FORM_FIRST: Timing = ((0.0, 0.6), (0.2, 0.8), (0.4, 1.0))
 TEXTURE_FIRST: Timing = (FORM_FIRST[2], FORM_FIRST[1], FORM_FIRST[0])
 KINDS = ("auto", "cut", "latent", "form first", "texture first", "crossfade", "bridge", "dip")
 SHADER = "shader"  # with a name after it
-DIP = "dip"  # the kind, and the shader that draws it
+DIP = "dip"
+DARK = 0.04  # of a dip's length, before and after its middle: all is dark
 
 # Of a bridge's length: when the species that is left has reached it, and when the next one sets out from it. In between
 # the pictures of both, which are most alike there, fade over.
@@ -59,6 +60,7 @@ class Stand:
     from_bridge: float = 0.0  # how near the one that comes still is
     is_turned: bool = True  # whether switches and whole numbers are those of the cue that comes
     shading: Mix | None = None
+    light: float = 1.0  # of all that is seen
 
 
 def stand_of(transition: Transition, *, done: float, curve: str, is_one_species: bool, has_bridge: bool) -> Stand:
@@ -78,7 +80,8 @@ def stand_of(transition: Transition, *, done: float, curve: str, is_one_species:
         return Stand(1.0, (1.0,) * GROUPS, 1.0)
     if transition.kind == DIP:  # a cut that nobody sees
         turned = float(done >= 0.5)
-        return Stand(turned, (turned,) * GROUPS, turned, is_turned=bool(turned), shading=Mix(DIP, done))
+        light = _smooth(min(max((abs(done - 0.5) - DARK) / (0.5 - DARK), 0.0), 1.0))
+        return Stand(turned, (turned,) * GROUPS, turned, is_turned=bool(turned), light=light)
     groups = tuple(CURVES[curve](_within(done, window)) for window in transition.timing)
     shading = Mix(transition.shader, mix) if transition.kind == SHADER else None
     if not is_one_species and has_bridge and transition.kind in ("auto", "bridge"):

@@ -9,10 +9,11 @@ Thread: the main thread of its own process. Owns: the sockets after they were in
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,15 +29,18 @@ from performer.control.addresses import Bind, Dispatcher, number_in
 from performer.control.commands import Commands
 from performer.control.controllers import Controllers
 from performer.control.facts import Facts
+from performer.control.history import GRACE_S, History, Step
 from performer.control.leads import Leads
 from performer.control.matrix import Matrix
 from performer.control.osc import OscError, OscMessageIn, address_of, messages_of
 from performer.control.query import Tree, host_info
+from performer.control.shelf import Shelf
 from performer.control.surfaces import Addressee, MidiSender, Sender, Surfaces, Target, UdpSender
 from performer.control.tempo import OutsideClocks
 from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
-from performer.params import Kind, ParamTable
+from performer.params import PRESET_PADS, Kind, ParamTable
+from performer.presets import Preset
 from performer.routes import CURVES, MODES, RouteFile, Span
 from performer.triggers import Press
 
@@ -47,6 +51,8 @@ SEND_HZ = 30.0
 DRAIN = 2048  # datagrams taken between two looks at the clock
 OWN_S = 0.25  # so long after a hand set it, a parameter is what the hand said, whatever the show still tells
 GLIDE_S = 5.0  # over which what a vanished source held goes back to the cue
+# Knobs that are not taken back: the tempo, what waits for beats, inputs that stream, and what makes the stage dark.
+NOT_UNDONE = ("transport.", "clock.", "cue.", "in.", "out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,9 @@ class Job:
     routes: tuple[tuple[str, RouteFile], ...]  # with the cue of each
     changed_routes: Mapping[str, RouteFile | None]  # by hands, before this process began
     sources: Mapping[str, Span]  # what a route may start from
+    presets: tuple[Preset, ...]
+    changed_presets: Mapping[str, Preset]  # by hands, before this process began
+    preset_edits: SharedMailbox
     cue_values: F32  # [cues, P]
 
 
@@ -119,6 +128,7 @@ class ControlLoop:
             feature_names=job.feature_names,
             voices=job.voices,
             cues=job.cues,
+            preset_name=lambda number: self._shelf.name(number),
         )
         self._dispatcher = Dispatcher(
             job.table,
@@ -130,8 +140,17 @@ class ControlLoop:
             triggers=job.triggers,
             fire=self._fire,
         )
+        self._history = History()
         self._matrix = Matrix(
-            job.routes, known=job.sources, table=job.table, post=self._edit, changed=job.changed_routes
+            job.routes,
+            known=job.sources,
+            table=job.table,
+            post=self._edit,
+            did=self._history.add,
+            changed=job.changed_routes,
+        )
+        self._shelf = Shelf(
+            job.presets, table=job.table, post=self._edit_preset, did=self._history.add, changed=job.changed_presets
         )
         self._leads = Leads()
         self._sent_leads: dict[int, str] = {}
@@ -144,13 +163,24 @@ class ControlLoop:
             dispatcher=self._dispatcher,
             leads=self._leads,
             matrix=self._matrix,
+            shelf=self._shelf,
+            history=self._history,
             surfaces=self._surfaces,
             dump=self._dump,
             to_save=self._to_save,
+            look=self._look,
             announce=self._announce,
         )
         self._clocks = OutsideClocks(job.table, job.tempi)
-        self._goto = job.table.row("cue.goto")
+        row = job.table.row
+        self._goto = row("cue.goto")
+        self._pads = {row(name): name.rpartition(".")[2] for name in PRESET_PADS}
+        self._load, self._surprise = row("preset.load"), row("preset.surprise")
+        self._back, self._again = row("preset.back"), row("preset.again")
+        self._arm, self._disarm = row("cue.arm"), row("cue.disarm")
+        self._pair = tuple(job.table.address(job.table[f"preset.{end}"], prefix=job.prefix) for end in "ab")
+        self._can_undo = [not param.id.startswith(NOT_UNDONE) for param in job.table.params]
+        self._begun, self._cue_s = 0, -math.inf  # the cue that plays: how many came before, and since when it is known
         self._controllers: Controllers | None = None
         self._web: WebServer | None = None
         self._now_s = 0.0
@@ -378,18 +408,88 @@ class ControlLoop:
             told = number_in(each.args) if each.args else 1.0
             if told is not None:
                 self._commands.learner.note(each.address, told, at_s=self._now_s)
+        if each.address in self._pair and each.args and isinstance(each.args[-1], str):  # a preset by its name
+            each = replace(each, args=(self._shelf.number(each.args[-1]),))
         return self._dispatcher.apply(each, at_s=self._now_s, source=self._sender.source)
 
     def _set_level(self, row: int, value: float) -> None:
         if not self._leads.admits(row, value, at_s=self._now_s, source=self._sender.source):
             self._status["held"] += 1
             return
+        self._note_move(row, value)
         self._clocks.set(row, value, at_s=self._now_s)
         self._gliding.pop(row, None)
         self._set[row] = (value, self._now_s)
         self._job.levels.set(row, value, at_s=self._now_s, source=wire.packed_address(self._sender.host))
 
+    def _note_move(self, row: int, value: float) -> None:
+        """Keep what a move of a knob changes, where it begins a gesture."""
+        before, source = self._set.get(row), self._sender.source
+        if not self._can_undo[row] or (before is not None and before[0] == value):
+            return
+        if self._history.goes_on(row, source=source, at_s=self._now_s):
+            return
+        if np.float32(value) != np.float32(self._current(row)):
+            self._history.moved(row, self._knob_step(row, before), source=source)
+
+    def _knob_step(self, row: int, before: tuple[float, float] | None, *, is_again: bool = False) -> Step:
+        param = self._job.table.params[row]
+        undo = partial(self._put_back, row, before, is_again=is_again)
+        return Step("knob", param.id, undo, self._now_s, is_of_cue=not param.by_hand)
+
+    def _put_back(self, row: int, before: tuple[float, float] | None, *, is_again: bool) -> Step:
+        """Put a knob back to what a hand had set, and when; or let go of it. is_again: as if it were set now."""
+        after = self._set.get(row)
+        value, at_s = before or (self._current(row), -math.inf)  # set never: the cue has it, or what it wears
+        if is_again:
+            at_s = self._now_s
+        if before is None:
+            self._set.pop(row, None)
+        else:
+            self._set[row] = (value, at_s)
+        self._leads.taken_back(row)
+        self._gliding.pop(row, None)
+        self._job.levels.set(row, value, at_s=at_s, source=wire.packed_address(self._sender.host))
+        return self._knob_step(row, after, is_again=not is_again)
+
     def _press(self, row: int, text: str, trigger: str = "") -> None:
+        """Press for a hand; what presets do, and who is armed, can be taken back."""
+        if row in (self._back, self._again):
+            is_again = row == self._again
+            if self._history.has("look", undone=is_again):
+                (self._history.redo if is_again else self._history.undo)("look")
+                return
+        elif row == self._load or row in self._pads:
+            number = self._shelf.number(self._pads.get(row, text))
+            self._post_press(row, text)
+            self._history.add(self._look_step(f"preset {self._shelf.name(number)}", self._back))
+            return
+        elif row == self._surprise:
+            self._post_press(row, text)
+            self._history.add(self._look_step("surprise", self._back))
+            return
+        elif row in (self._arm, self._disarm):
+            cue = next((at for key in (0, 1) for at, each in enumerate(self._job.cues) if each[key] == text), None)
+            if cue is not None and self._facts.is_disarmed(cue) == (row == self._arm):
+                self._history.add(self._switched(row, self._job.cues[cue][0]))
+                return
+        self._post_press(row, text, trigger)
+
+    def _look_step(self, what: str, row: int) -> Step:
+        """What presets did, to be taken back by a press of `row`."""
+        return Step("look", what, partial(self._look_turned, what, row), self._now_s, is_of_cue=True)
+
+    def _look_turned(self, what: str, row: int) -> Step:
+        self._post_press(row, "")
+        return self._look_step(what, self._again if row == self._back else self._back)
+
+    def _switched(self, row: int, cue: str) -> Step:
+        """Arm or disarm a cue: the step that takes that back."""
+        self._post_press(row, cue)
+        other, how = (self._disarm, "armed") if row == self._arm else (self._arm, "disarmed")
+        return Step("cue", f"{cue} {how}", partial(self._switched, other, cue))
+
+    def _post_press(self, row: int, text: str, trigger: str = "") -> None:
         source = wire.packed_address(self._sender.host)
         if not self._job.presses.post(row, source, self._now_s, text.encode()[:64], trigger.encode()):
             raise OscError("too many presses at once; this one was dropped")
@@ -406,6 +506,15 @@ class ControlLoop:
     def _edit(self, name: str, route: RouteFile | None) -> bool:
         text = msgspec.json.encode((name, route))
         return len(text) <= wire.EDIT["text"].itemsize and self._job.edits.post(text)
+
+    def _edit_preset(self, preset: Preset) -> bool:
+        return self._job.preset_edits.post(preset.name.encode(), preset.named, preset.values)
+
+    def _look(self) -> tuple[F32, F32, np.ndarray]:
+        """(where the knobs stand, where the cue that plays has them, which of them hands have set in it), [P] each."""
+        touched = np.zeros(len(self._job.table), bool)
+        touched[[row for row, (_, at_s) in self._set.items() if at_s >= self._cue_s]] = True
+        return self._facts.knobs(), self._job.cue_values[self._facts.cue()], touched
 
     def _to_save(self) -> tuple[str, dict[str, float]]:
         """(the cue that plays, the knobs of routes and oscillators that hands have left elsewhere than it has them)."""
@@ -441,6 +550,10 @@ class ControlLoop:
         if self._live is not None:
             self._live.step(now_s)
             self._status["live"] = self._live.text.encode()[:80]
+        begun = self._facts.begun()
+        if begun != self._begun:
+            self._begun, self._cue_s = begun, now_s - GRACE_S
+            self._history.cue_began(at_s=now_s)
         self._clocks.step(self._facts.knobs(), now_s=now_s)
         self._commands.step(now_s=now_s)
         if self._job.silence_s > 0.0:

@@ -1,4 +1,4 @@
-"""What is asked of the control process itself: `sys/...`. Subscriptions, leads, learning, routes, saving.
+"""What is asked of the control process itself: `sys/...`. Subscriptions, leads, learning, routes, presets, undo, saving.
 
 Thread: the control process; a setlist is written on a thread of its own, since a long one takes seconds to read.
 """
@@ -7,15 +7,21 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from performer.control.addresses import Bind, Dispatcher
+from performer.control.history import History, Step
 from performer.control.leads import Leads
 from performer.control.learning import Learner, Learnt
 from performer.control.matrix import Matrix
 from performer.control.osc import OscError, message
-from performer.control.saving import save
+from performer.control.saving import save, save_presets
+from performer.control.shelf import Shelf
 from performer.control.surfaces import Addressee, Sender, Surfaces, Target
+from performer.flow import F32
 from performer.params import FREE_INPUTS, Kind, ParamTable
 from performer.refusal import Refused
 
@@ -24,8 +30,9 @@ class Commands:
     """Serves commands.
 
     own_port: where OSC arrives here; 0 for nowhere. dump(): everything that there is to know, the values as rows. to_save():
-    (id of the cue that plays, knobs that hands have left elsewhere than it has them). announce(datagram, asker): tells who
-    asked and everybody else.
+    (id of the cue that plays, knobs that hands have left elsewhere than it has them). look(): (where the knobs stand, where
+    the cue has them, which of them hands have set in it), [P] each. announce(datagram, asker): tells who asked and
+    everybody else.
     """
 
     def __init__(
@@ -38,17 +45,22 @@ class Commands:
         dispatcher: Dispatcher,
         leads: Leads,
         matrix: Matrix,
+        shelf: Shelf,
+        history: History,
         surfaces: Surfaces,
         dump: Callable[[], list[bytes | int]],
         to_save: Callable[[], tuple[str, Mapping[str, float]]],
+        look: Callable[[], tuple[F32, F32, np.ndarray]],
         announce: Callable[[bytes, Addressee], None],
     ) -> None:
         self._table, self._prefix, self._setlist, self._own_port = table, prefix, setlist, own_port
         self._dispatcher, self._leads, self._matrix, self._surfaces = dispatcher, leads, matrix, surfaces
-        self._dump, self._to_save, self._announce = dump, to_save, announce
+        self._shelf, self._history = shelf, history
+        self._dump, self._to_save, self._look, self._announce = dump, to_save, look, announce
         self.learner, self._learns = Learner(), ""
         self._asked: Addressee = ("", 0)  # who wants to know what is learnt
         self._saving: asyncio.Task[None] | None = None
+        self._waits_to_save: Addressee | None = None  # who has changed a preset while the setlist is being written
 
     def serve(self, command: str, args: tuple[object, ...], *, sender: Sender, at_s: float) -> bool:
         """Do what `sys/<command>` asks; False where there is no such command. Raises OscError."""
@@ -90,7 +102,20 @@ class Commands:
             case "route/remove":
                 self._tell_route(self._matrix.remove(args), asker)
             case "route/undo":
-                self._tell_route(self._matrix.take_back(), asker)
+                self._tell_step("undone", self._history.undo("route"), asker)
+            case "undo":
+                self._tell_step("undone", self._history.undo(), asker)
+            case "redo":
+                self._tell_step("redone", self._history.redo(), asker)
+            case "presets":
+                there = [each.name for each in self._shelf.presets if each.is_there]
+                self._surfaces.dump(asker, [self._preset(name) for name in there])
+            case "preset/save":
+                knobs, cue, touched = self._look()
+                name = self._shelf.save(args[-1] if args else "", knobs=knobs, cue=cue, touched=touched)
+                self._tell_preset(name, asker)
+            case "preset/remove":
+                self._tell_preset(self._shelf.remove(args[-1] if args else ""), asker)
             case _:
                 return False
         return True
@@ -152,8 +177,32 @@ class Commands:
         """Tell what has become of a route."""
         self._announce(self._route(name) if name in self._matrix else self.told("route/removed", name), asker)
 
+    def _preset(self, name: str) -> bytes:
+        """`sys/preset`: its name and its number."""
+        number = next(at for at, each in enumerate(self._shelf.presets, 1) if each.name == name)
+        return self.told("preset", name, float(number))
+
+    def _tell_preset(self, name: str, asker: Addressee) -> None:
+        """Tell what has become of a preset, and write it into the setlist."""
+        there = any(each.name == name and each.is_there for each in self._shelf.presets)
+        self._announce(self._preset(name) if there else self.told("preset/removed", name), asker)
+        if self._setlist is None:
+            self._announce(self.told("refused", f"there is no setlist to save to; {name} is kept for this show"), asker)
+        elif self._saving is not None and not self._saving.done():
+            self._waits_to_save = asker
+        else:
+            self._saving = asyncio.get_running_loop().create_task(self._saved_presets(self._setlist, asker))
+
+    def _tell_step(self, how: str, step: Step, asker: Addressee) -> None:
+        """Tell what was taken back, or done again, and what has become of it."""
+        if step.kind == "route":
+            self._tell_route(step.what, asker)
+        elif step.kind == "preset":
+            self._tell_preset(step.what, asker)
+        self._announce(self.told(how, step.text), asker)
+
     def _save(self, asker: Addressee) -> None:
-        """Write what is bound, the routes, and their knobs into the setlist."""
+        """Write what is bound, the routes and presets that were changed, and the knobs of routes into the setlist."""
         if self._setlist is None:
             raise OscError("there is no setlist to save to")
         if self._saving is not None and not self._saving.done():
@@ -162,15 +211,26 @@ class Commands:
 
     async def _saved(self, setlist: Path, asker: Addressee) -> None:
         cue, knobs = self._to_save()
-        binds, routes = dict(self._dispatcher.binds), dict(self._matrix.edits)
+        binds, routes, presets = dict(self._dispatcher.binds), dict(self._matrix.edits), self._shelf.to_save()
+        write = partial(save, setlist, binds=binds, routes=routes, knobs=knobs, presets=presets, cue=cue)
+        await self._written(write, setlist, asker)
+
+    async def _saved_presets(self, setlist: Path, asker: Addressee) -> None:
+        await self._written(partial(save_presets, setlist, self._shelf.to_save()), setlist, asker)
+
+    async def _written(self, write: Callable[[], None], setlist: Path, asker: Addressee) -> None:
+        """Write on a thread, tell how it went, and write what has come meanwhile."""
         try:
-            await asyncio.to_thread(save, setlist, binds=binds, routes=routes, knobs=knobs, cue=cue)
+            await asyncio.to_thread(write)
         except Refused as error:
             self._announce(self.told("refused", str(error)), asker)
         except Exception as error:  # a file can be strange in more ways than there are names for
             self._announce(self.told("refused", f"{setlist.name}: {error!r}; nothing was saved"), asker)
         else:
             self._announce(self.told("saved", setlist.name), asker)
+        waiting, self._waits_to_save = self._waits_to_save, None
+        if waiting is not None:
+            await self._saved_presets(setlist, waiting)
 
 
 def _target(args: tuple[object, ...], sender: Sender, *, own_port: int) -> Target:

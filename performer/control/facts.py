@@ -3,7 +3,7 @@
 Thread: the control process.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Facts:
         feature_names: Sequence[str],
         voices: Sequence[str],
         cues: Sequence[tuple[str, str]],
+        preset_name: Callable[[int], str] = lambda number: "",
     ) -> None:
         self._table, self._state, self._cues, self._features = table, state, cues, features
         self._encoders = [_encoder(param.kind)(table.address(param, prefix=prefix)) for param in table.params]
@@ -89,6 +90,7 @@ class Facts:
             f"{prefix}/cue/waiting": lambda state: self._cue_id(int(state["waiting"])),
             f"{prefix}/cue/disarmed": lambda state: self._cue_ids(state["disarmed"]),
             f"{prefix}/cue/absent": lambda state: self._cue_ids(state["absent"]),
+            f"{prefix}/preset/current": lambda state: preset_name(int(state["preset"])),
             f"{prefix}/transport/leader": lambda state: _text(state["leader"]),
             f"{prefix}/sys/engine": lambda state: _text(state["engine"]),
             f"{prefix}/sys/state": lambda state: _text(state["state"]),
@@ -110,7 +112,8 @@ class Facts:
             "latency_ms": "sound to light, in milliseconds; 0 while unknown",
             "engine": "what draws the pictures",
             "log": "the newest that was said to people",
-            "current": "id of the cue that plays",
+            "cue/current": "id of the cue that plays",
+            "preset/current": "name of the preset that was glided to last; empty for none, or after a surprise",
             "name": "its name",
             "standby": "id of the cue that GO starts; empty where the last one plays",
             "waiting": "id of the cue that was asked for and waits for its beat",
@@ -129,7 +132,7 @@ class Facts:
             *(Leaf(address, "f", READ, "what is heard") for address in self._places),
             *(Leaf(address, "f", READ, meter_help[address.rpartition("/")[2]]) for address in self._meters),
             *(Leaf(address, "f", READ, helps[address.rpartition("/")[2]]) for address in self._figures),
-            *(Leaf(address, "s", READ, helps[address.rpartition("/")[2]]) for address in self._texts),
+            *(Leaf(address, "s", READ, _help_of(address, helps)) for address in self._texts),
         )
 
     def _cue_ids(self, marks: Any) -> str:
@@ -148,6 +151,16 @@ class Facts:
         """Index of the cue that plays; the first before the first frame."""
         state = self._state.read()
         return 0 if state is None else int(state["cue"])
+
+    def begun(self) -> int:
+        """How many cues have begun before the one that plays."""
+        state = self._state.read()
+        return 0 if state is None else int(state["begun"])
+
+    def is_disarmed(self, cue: int) -> bool:
+        """Whether a cue takes no part."""
+        state = self._state.read()
+        return state is not None and bool(state["disarmed"][cue])
 
     def value(self, address: str) -> Value:
         """The value of a leaf that can be read."""
@@ -223,6 +236,12 @@ class Facts:
         if state is None:
             return []
         return [message(address, (text_of(state),)) for address, text_of in self._texts.items()]
+
+
+def _help_of(address: str, helps: Mapping[str, str]) -> str:
+    """By the last two names of an address, or the last."""
+    *_, above, name = address.split("/")
+    return helps.get(f"{above}/{name}") or helps[name]
 
 
 def _text(raw: bytes) -> str:

@@ -23,8 +23,9 @@ from performer.control import child, wire
 from performer.control.ableton import LiveSpec
 from performer.control.addresses import Bind
 from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, SharedMailbox
-from performer.flow import F32, ControlEvent, Pulse
+from performer.flow import F32, ControlEvent, Pulse, frozen_array
 from performer.params import ParamTable
+from performer.presets import Preset
 from performer.refusal import Refused
 from performer.routes import RouteEdit, RouteFile, Span, names_in, route_of
 from performer.triggers import Press
@@ -54,6 +55,8 @@ class ShowState:
     disarmed: Sequence[int] = ()  # the cues that GO passes over
     absent: Sequence[int] = ()  # the cues whose species are not ready: they wait for them
     meters: F32 | None = None  # [routes, 2], before and after each; None for nothing
+    begun: int = 0  # cues that have begun before the one that plays
+    preset: int = 0  # number of the one that was glided to last; 0 for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class Hands:
         cue_values: F32 | None = None,
         routes: Sequence[tuple[str, RouteFile]] = (),
         sources: Mapping[str, Span] | None = None,
+        presets: Sequence[Preset] = (),
         name: str = "performer",
         http_port: int = 0,
         http_host: str = "127.0.0.1",
@@ -111,12 +115,14 @@ class Hands:
         binds: foreign addresses. triggers: by address, the cues that begin by it. setlist: where what is learnt is saved.
         silence_s: a source that sends nothing for so long lets go of what it holds, which glides back to the cue; 0 for
         never. cue_values: [cues, P]. routes: with the cue of each, empty for all. sources: what a route may start from.
+        presets: of the setlist, in its order.
         name: of the show, for programs that browse. http_port: of OSCQuery; 0 for none. token: what it takes to move
         anything by it. live: Ableton Live, by way of AbletonOSC.
         """
         self._table = table
         self._sources = sources or {}
         self._changed_routes: dict[str, RouteFile | None] = {}  # for a control process that has to start again
+        self._changed_presets: dict[str, Preset] = {}  # the same
         self._process: Any = None
         self._lifeline: Any = None
         self._restarts = 0
@@ -138,6 +144,7 @@ class Hands:
         self._levels = SharedLevels(len(table))
         self._presses = SharedMailbox(wire.PRESS, capacity=4096)
         self._edits = SharedMailbox(wire.EDIT, capacity=256)
+        self._preset_edits = SharedMailbox(wire.preset_edit(len(table)), capacity=64)
         self._status = SharedLatest(wire.STATUS)
         self._tempi = SharedLatest(wire.TEMPI)
         self.pictures = SharedLatest(wire.PICTURE) if http_port else None  # where an output puts them for the panel
@@ -172,6 +179,9 @@ class Hands:
             cue_notes=tuple(cue_notes) or ("",) * len(cues),
             routes=tuple(routes),
             changed_routes=self._changed_routes,
+            presets=tuple(presets),
+            changed_presets=self._changed_presets,
+            preset_edits=self._preset_edits,
             sources=self._sources,
             cue_values=np.tile(table.defaults(), (len(cues), 1)) if cue_values is None else cue_values,
         )
@@ -198,13 +208,18 @@ class Hands:
             events.append(ControlEvent(param, 1.0, float(press["at_s"]), source=source, text=text, trigger=trigger))
         return events
 
-    def edits(self) -> list[RouteEdit]:
-        """What people did to routes since the last call."""
-        found = []
+    def edits(self) -> list[RouteEdit | Preset]:
+        """What people did to routes and presets since the last call."""
+        found: list[RouteEdit | Preset] = []
         for each in self._edits.drain():
             name, route = msgspec.json.decode(bytes(each["text"]), type=tuple[str, RouteFile | None])
             self._changed_routes[name] = route
             found.append(RouteEdit(name, None if route is None else route_of(route, self._sources)))
+        for each in self._preset_edits.drain():
+            name = bytes(each["name"]).decode()
+            preset = Preset(name, frozen_array(each["named"] > 0), frozen_array(each["values"].copy()))
+            self._changed_presets[name] = preset
+            found.append(preset)
         return found
 
     def pulses(self, *, now_s: float) -> tuple[Pulse, ...]:
@@ -231,6 +246,7 @@ class Hands:
         record["values"][0] = state.values
         record["meters"][0] = 0.0 if state.meters is None else state.meters
         record["cue"], record["standby"], record["waiting"] = state.cue, state.standby, state.waiting
+        record["begun"], record["preset"] = state.begun, state.preset
         record["wait_beats"] = state.wait_beats
         for name in ("disarmed", "absent"):
             record[name][0] = 0

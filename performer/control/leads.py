@@ -8,6 +8,7 @@ ask for the lead, and then keeps it until it lets go.
 Thread: the control process. Time is an argument.
 """
 
+import math
 from dataclasses import dataclass
 
 LEAD_S = 1.0
@@ -66,6 +67,14 @@ class Leads:
     def let_go(self, row: int) -> None:
         """Nobody leads any more: who moves next does."""
         self.of.pop(row, None)
+
+    def taken_back(self, row: int) -> None:
+        """What was done to a parameter was taken back: whose stream repeats itself does not do it again, and is told."""
+        lead = self.of.get(row)
+        if lead is not None and lead.is_kept:
+            lead.moved_s = -math.inf
+        else:
+            self.let_go(row)
 
     def gone(self, source: str) -> None:
         """A source has left: it leads nothing any more."""

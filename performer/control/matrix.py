@@ -7,24 +7,26 @@ Thread: the control process.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from performer.control.history import Step
 from performer.control.osc import OscError
 from performer.params import ParamTable, nearest
 from performer.routes import RouteFile, Span, names_in, problems, route_of
 
 _PAIRS = ("gate", "in", "out")
 _KEYS = tuple(key for key in RouteFile.__struct_encode_fields__ if key != "name")
-_TAKEN_BACK = 64  # edits that can be
 
 
 class Matrix:
     """All routes that play, by name, in their order.
 
     routes: (cue, route) of the setlist; an empty cue is all cues. post(name, route): hands it to the show, None for one
-    that is removed; False where the show has no room. changed: what was posted before this process began.
+    that is removed; False where the show has no room. did(step): what was done, to be taken back. changed: what was posted
+    before this process began.
     """
 
     def __init__(
@@ -34,12 +36,12 @@ class Matrix:
         known: Mapping[str, Span],
         table: ParamTable,
         post: Callable[[str, RouteFile | None], bool],
+        did: Callable[[Step], None],
         changed: Mapping[str, RouteFile | None],
     ) -> None:
-        self._known, self._table, self._post = known, table, post
+        self._known, self._table, self._post, self._did = known, table, post, did
         self._routes = {route.name: route for _, route in routes}
         self._cues = {route.name: cue for cue, route in routes}
-        self._before: list[tuple[str, RouteFile | None]] = []
         self.edits = dict(changed)  # what is other than in the setlist; None for what was removed
         for name, route in changed.items():
             self._keep(name, route)
@@ -73,14 +75,6 @@ class Matrix:
         """`[name]`: the name. Raises OscError."""
         name = self._named(args)
         self._put(name, None)
-        return name
-
-    def take_back(self) -> str:
-        """Undo what was done last: the name of that route. Raises OscError."""
-        if not self._before:
-            raise OscError("no route was changed that could be taken back")
-        name, route = self._before.pop()
-        self._apply(name, route)
         return name
 
     def words(self, name: str) -> tuple[str | float, ...]:
@@ -128,15 +122,16 @@ class Matrix:
         return changed
 
     def _put(self, name: str, route: RouteFile | None) -> None:
-        before = self._routes.get(name)
-        self._apply(name, route)
-        self._before = [*self._before, (name, before)][-_TAKEN_BACK:]
+        self._did(self._replaced(name, route))
 
-    def _apply(self, name: str, route: RouteFile | None) -> None:
+    def _replaced(self, name: str, route: RouteFile | None) -> Step:
+        """Put a route in its place: the step that takes that back."""
+        before = self._routes.get(name)
         if not self._post(name, route):
             raise OscError("too many changes at once; this one was dropped")
         self._keep(name, route)
         self.edits[name] = route
+        return Step("route", name, partial(self._replaced, name, before))
 
     def _keep(self, name: str, route: RouteFile | None) -> None:
         if route is None:

@@ -25,24 +25,54 @@ def save(
     binds: Mapping[str, Bind],
     routes: Mapping[str, RouteFile | None] | None = None,
     knobs: Mapping[str, float] | None = None,
+    presets: Mapping[str, Mapping[str, float] | None] | None = None,
     cue: str = "",
 ) -> None:
     """Write into the setlist at `path`. Raises Refused: the file is then as it was.
 
     binds: all that there are. routes: those that were changed, None for one that was removed; what the file does not have
     is added to the routes of all cues. knobs: parameters, which are written where `cue` names them, and else for all cues.
+    presets: as in `save_presets`.
     """
-    if resources.is_installed(path):
-        raise Refused(f"{path}: comes with performer; copy it, play the copy, and what you learn is saved there")
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise Refused(f"{path}: cannot be read any more ({error}); nothing was saved") from None
+    document = _read(path)
     _put_binds(document, binds)
     _put_routes(document, routes or {})
     written = {name: _put_knob(document, name, value, cue=cue) for name, value in (knobs or {}).items()}
+    _put_presets(document, presets or {})
+    _write(path, document, places=written, knobs=knobs or {}, presets=presets or {})
+
+
+def save_presets(path: Path, presets: Mapping[str, Mapping[str, float] | None]) -> None:
+    """Write presets into the setlist at `path`, and nothing else. Raises Refused: the file is then as it was.
+
+    presets: those that were changed, the values of parameters by their ids; None for one that was removed.
+    """
+    document = _read(path)
+    _put_presets(document, presets)
+    _write(path, document, places={}, knobs={}, presets=presets)
+
+
+def _read(path: Path) -> Any:
+    """The setlist, to be changed. Raises Refused."""
+    if resources.is_installed(path):
+        raise Refused(f"{path}: comes with performer; copy it, play the copy, and what you learn is saved there")
+    try:
+        return tomlkit.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+        raise Refused(f"{path}: cannot be read any more ({error}); nothing was saved") from None
+
+
+def _write(
+    path: Path,
+    document: Any,
+    *,
+    places: Mapping[str, tuple[str | int, ...]],
+    knobs: Mapping[str, float],
+    presets: Mapping[str, Mapping[str, float] | None],
+) -> None:
+    """Write it, where it reads back as it was meant. places: where each of the knobs stands. Raises Refused."""
     text = tomlkit.dumps(document)
-    if not _holds(text, written, knobs or {}):
+    if not _holds(text, places, knobs, presets):
         raise Refused(f"{path}: is written in a way that cannot be added to; nothing was saved")
     try:
         write_whole(path, text.encode())
@@ -137,7 +167,7 @@ def _content(route: RouteFile) -> dict[str, Any]:
 
 def _put_knob(document: Any, name: str, value: float, *, cue: str) -> tuple[str | int, ...]:
     """Write a parameter: where it stands now."""
-    number: float | int = int(value) if value == int(value) else float(f"{value:.6g}")
+    number = _number(value)
     for index, each in enumerate(document.get("cue", [])):
         if each.get("id") == cue and (found := _found(each.get("params", {}), name)) is not None:
             found[0][found[1]] = number
@@ -153,6 +183,57 @@ def _put_knob(document: Any, name: str, value: float, *, cue: str) -> tuple[str 
     return ("params",)
 
 
+def _put_presets(document: Any, presets: Mapping[str, Mapping[str, float] | None]) -> None:
+    for name, values in presets.items():
+        there: Any = document.get("preset", {})
+        if values is None:
+            if name in there:
+                del there[name]
+                if not there:
+                    del document["preset"]
+            continue
+        if name not in there:
+            if "preset" not in document:
+                document["preset"] = tomlkit.table(is_super_table=True)
+            document["preset"][name] = tomlkit.table()
+        entry: Any = document["preset"][name]
+        for key in _ids(entry).keys() - values.keys():
+            _drop(entry, key)
+        for key, value in values.items():
+            found, number = _found(entry, key), _number(value)
+            if found is None:
+                entry[key] = number  # a quoted key: whatever stands beside it, it fits
+            elif found[0][found[1]] != number:
+                found[0][found[1]] = number
+
+
+def _drop(table: Any, name: str) -> None:
+    """Take a parameter out, and what is empty then."""
+    if name in table and not isinstance(table[name], dict):
+        del table[name]
+        return
+    for at, char in enumerate(name):
+        head, tail = name[:at], name[at + 1 :]
+        if char == "." and isinstance(table.get(head), dict) and _found(table[head], tail) is not None:
+            _drop(table[head], tail)
+            if not table[head]:
+                del table[head]
+            return
+
+
+def _ids(table: Any, above: str = "") -> dict[str, Any]:
+    """The values of a table of parameters by their ids, however they are written."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= _ids(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def _number(value: float) -> float | int:
+    """As a hand would write it."""
+    return int(value) if value == int(value) else float(f"{value:.6g}")
+
+
 def _found(table: Any, name: str) -> tuple[Any, str] | None:
     """(the table, the key) under which a dotted id stands, quoted, nested, or both; None where it does not."""
     if name in table and not isinstance(table[name], dict):
@@ -164,7 +245,12 @@ def _found(table: Any, name: str) -> tuple[Any, str] | None:
     return None
 
 
-def _holds(text: str, places: Mapping[str, tuple[str | int, ...]], knobs: Mapping[str, float]) -> bool:
+def _holds(
+    text: str,
+    places: Mapping[str, tuple[str | int, ...]],
+    knobs: Mapping[str, float],
+    presets: Mapping[str, Mapping[str, float] | None],
+) -> bool:
     """Whether what was written reads back as it was meant."""
     try:
         content: Any = tomllib.loads(text)
@@ -175,6 +261,19 @@ def _holds(text: str, places: Mapping[str, tuple[str | int, ...]], knobs: Mappin
         for step in place:
             table = table[step]
         found = _found(table, name)
-        if found is None or abs(found[0][found[1]] - knobs[name]) > 1e-4 * max(abs(knobs[name]), 1.0):
+        if found is None or not _is_near(found[0][found[1]], knobs[name]):
+            return False
+    for name, values in presets.items():
+        there = content.get("preset", {}).get(name)
+        if values is None or there is None:
+            if values is not there:
+                return False
+            continue
+        written = _ids(there)
+        if written.keys() != values.keys() or not all(_is_near(written[key], values[key]) for key in values):
             return False
     return True
+
+
+def _is_near(written: float, meant: float) -> bool:
+    return abs(written - meant) <= 1e-4 * max(abs(meant), 1.0)

@@ -50,6 +50,11 @@ WATCHED = np.dtype([("at_s", "f8")])  # when somebody last asked for such a pict
 EDIT = np.dtype([("text", "S2048")])  # (name, route or null) as JSON
 
 
+def preset_edit(params: int) -> np.dtype:
+    """A preset that a hand saved; one that names nothing was removed."""
+    return np.dtype([("name", "S64"), ("named", "u1", (params,)), ("values", "f4", (params,))])
+
+
 def show_state(params: int, routes: int, cues: int) -> np.dtype:
     """What the show tells the control process each frame."""
     return np.dtype(
@@ -59,6 +64,8 @@ def show_state(params: int, routes: int, cues: int) -> np.dtype:
             ("disarmed", "u1", (cues,)),  # 1 where a cue takes no part
             ("absent", "u1", (cues,)),  # 1 where a cue's species is not ready
             ("cue", "i4"),
+            ("begun", "i8"),  # cues that have begun before it
+            ("preset", "i4"),  # number of the one that was glided to last; 0 for none
             ("standby", "i4"),  # -1 for none
             ("waiting", "i4"),  # -1 for none
             ("wait_beats", "f8"),

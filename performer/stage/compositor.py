@@ -330,7 +330,7 @@ class Stage:
         values = params.values
         frozen = self._value(values, "out.freeze", 0.0) > 0
         dark = self._value(values, "out.blackout", 0.0) > 0
-        gain = 0.0 if dark else min(max(self._value(values, "out.dimmer", 1.0), 0.0), 1.0)
+        gain = 0.0 if dark else params.light * min(max(self._value(values, "out.dimmer", 1.0), 0.0), 1.0)
         # While frozen no image and no sound is taken either: the newest is there again at the release.
         if not frozen or not self._seen:
             if self.detail != self._detail:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from performer.flow import AudioFeatures, Frame, Image, Params, Tick, frozen_array
+from performer.flow import AudioFeatures, Frame, Image, Mix, Params, Tick, frozen_array
 from performer.params import ParamTable, base_params
 from performer.stage.compositor import DEFAULT_EFFECTS, Stage, effect_params, stage_params
 from performer.stage.hud import HudState
@@ -38,11 +38,11 @@ class Rig:
         "grade.grain": 0.0,
     }
 
-    def __init__(self, *, size_px: tuple[int, int] = (128, 72), effects=DEFAULT_EFFECTS) -> None:
+    def __init__(self, *, size_px: tuple[int, int] = (128, 72), effects=DEFAULT_EFFECTS, mixes=()) -> None:
         self.display = Headless(size_px=size_px)
-        params, _ = effect_params(effects)
+        params, _ = effect_params((*effects, *mixes))
         self.table = ParamTable((*base_params(), *stage_params(), *params))
-        self.stage = Stage(self.display, table=self.table, effects=effects)
+        self.stage = Stage(self.display, table=self.table, effects=effects, mixes=mixes)
         self.values = self.table.defaults()
         self.frame = 0
         self.set(**self.NEUTRAL)
@@ -66,13 +66,16 @@ class Rig:
         over: np.ndarray | None = None,
         over_serial: int | None = None,
         part: float = 0.0,
+        who: tuple[int, int] = (0, 1),
+        mix: Mix | None = None,
+        light: float = 1.0,
         sound: AudioFeatures | None = None,
     ) -> Frame:
         tick = Tick(self.frame, self.frame / FPS, 1 / FPS, 0.0, self.frame / FPS)
         values = frozen_array(self.values.copy())
-        params = Params(values, knobs=values)
+        params = Params(values, knobs=values, mix=mix, light=light)
         images = self._image(pixels, serial), self._image(over, over_serial)
-        frame = self.stage.show(images[0], params, tick, hud=hud, over=images[1], part=part, sound=sound)
+        frame = self.stage.show(images[0], params, tick, hud=hud, over=images[1], part=part, who=who, sound=sound)
         self.frame += 1
         return frame
 
