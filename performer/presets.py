@@ -30,6 +30,20 @@ class Preset:
         return bool(self.named.any())
 
 
+def wide(preset: Preset, *, size: int) -> Preset:
+    """The same in a table that has grown to `size` rows."""
+    more = size - len(preset.named)
+    return preset if more <= 0 else Preset(preset.name, np.pad(preset.named, (0, more)), np.pad(preset.values, (0, more)))
+
+
+def is_same(first: Preset | None, second: Preset | None) -> bool:
+    """Whether two presets of one size say the same, or neither is there."""
+    if first is None or second is None:
+        return first is second
+    rows = first.named
+    return np.array_equal(rows, second.named) and np.array_equal(first.values[rows], second.values[rows])
+
+
 def put(presets: Sequence[Preset], preset: Preset) -> tuple[Preset, ...]:
     """The presets with another one: in the place of that name, or else the last."""
     if any(each.name == preset.name for each in presets):

@@ -443,8 +443,8 @@ def _evening(
     def note(where: str, sentence: str) -> None:
         problems.append(f"{_placed(path, lines, where)}: {sentence}")
 
-    own = ("species", "class", "partner", "seed", "shaders", "safe", "mapping", "params", "preset", "route", "cue")
-    for key in own:
+    theirs = ("species", "class", "partner", "seed", "shaders", "safe", "mapping", "params", "preset", "route", "cue")
+    for key in theirs:
         if (key,) in lines.of:
             note(key, "beside parts, which have their own; take it out, or put it into each of them")
     source = audio or _audio(path, file.audio, note)

@@ -17,7 +17,7 @@ from performer.choreography.looks import Look, Worn
 from performer.choreography.plan import CueState, Memory, Plan, Remnant
 from performer.choreography.score import Cue, Place
 from performer.flow import F32, frozen_array
-from performer.presets import Preset, put
+from performer.presets import Preset, is_same, put, wide
 from performer.routes import Route, RouteEdit
 
 Routes = tuple[Route, ...]
@@ -197,11 +197,14 @@ class _Carrier:
     def _tonight(self) -> tuple[Preset, ...]:
         """The presets: those of the setlist, as hands have changed them."""
         written, tonight = self._kept(self._before.presets), self._kept(self._memory.presets)
-        if _are_same(written, self._plan.presets):
+        names = [[each.name for each in presets] for presets in (written, self._plan.presets)]
+        if names[0] == names[1] and all(map(is_same, written, self._plan.presets)):
             return tonight
         made = self._plan.presets
+        there = [{each.name: each for each in presets} for presets in (written, made)]
         for preset in tonight:
-            if not any(_are_same([preset], [each]) for each in written if each.name == preset.name):
+            before, after = (each.get(preset.name) for each in there)
+            if not is_same(preset, before) and is_same(before, after):
                 made = put(made, preset)
         return made
 
@@ -209,19 +212,5 @@ class _Carrier:
         if all(len(each.values) == len(self._defaults) for each in presets):
             return presets
         if id(presets) not in self._presets:
-            size = len(self._defaults)
-            self._presets[id(presets)] = tuple(
-                replace(each, named=sized(each.named, size, False), values=widened(each.values, self._defaults))
-                for each in presets
-            )
+            self._presets[id(presets)] = tuple(wide(each, size=len(self._defaults)) for each in presets)
         return self._presets[id(presets)]
-
-
-def _are_same(first: Sequence[Preset], second: Sequence[Preset]) -> bool:
-    """Whether presets say the same."""
-    if [each.name for each in first] != [each.name for each in second]:
-        return False
-    return all(
-        np.array_equal(one.named, other.named) and np.array_equal(one.values[one.named], other.values[one.named])
-        for one, other in zip(first, second, strict=True)
-    )

@@ -180,7 +180,8 @@ class Looks:
                 look = self._returned(worn.look, worn.before[-1], seen, below, set_s=set_s, at_s=at_s)
                 return replace(worn, look=look, before=worn.before[:-1], after=(*worn.after, worn.look))
             case "preset.again" if worn.after:
-                look = self._returned(worn.look, worn.after[-1], seen, below, set_s=set_s, at_s=at_s)
+                never_s = np.full(len(set_s), -np.inf)  # what a hand has done again since lies below it, as it did
+                look = self._returned(worn.look, worn.after[-1], seen, below, set_s=never_s, at_s=at_s)
                 return replace(worn, look=look, before=(*worn.before, worn.look), after=worn.after[:-1])
             case "preset.surprise":
                 named, goal = self._surprise.drawn(

@@ -179,7 +179,6 @@ class ControlLoop:
         self._back, self._again = row("preset.back"), row("preset.again")
         self._arm, self._disarm = row("cue.arm"), row("cue.disarm")
         self._pair = tuple(job.table.address(job.table[f"preset.{end}"], prefix=job.prefix) for end in "ab")
-        self._can_undo = [not param.id.startswith(NOT_UNDONE) for param in job.table.params]
         self._begun, self._cue_s = 0, -math.inf  # the cue that plays: how many came before, and since when it is known
         self._controllers: Controllers | None = None
         self._web: WebServer | None = None
@@ -425,7 +424,9 @@ class ControlLoop:
     def _note_move(self, row: int, value: float) -> None:
         """Keep what a move of a knob changes, where it begins a gesture."""
         before, source = self._set.get(row), self._sender.source
-        if not self._can_undo[row] or (before is not None and before[0] == value):
+        if before is not None and before[0] == value:
+            return
+        if self._job.table.params[row].id.startswith(NOT_UNDONE):
             return
         if self._history.goes_on(row, source=source, at_s=self._now_s):
             return

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import numpy as np
 from performer.control import child, wire
 from performer.control.ableton import LiveSpec
 from performer.control.addresses import Bind
+from performer.control.matrix import holding
+from performer.control.shelf import still_shelved
 from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32, ControlEvent, Pulse, frozen_array
 from performer.params import ParamTable
@@ -78,6 +80,8 @@ class HandsStatus:
     midi: str = ""  # the MIDI inputs that are open, or why there are none
     peers: int = 0  # others in Ableton Link's session
     dropped_presses: int = 0
+    reloads: int = 0  # how often somebody has asked for the setlist to be read again
+    saved: str = ""  # sha256 of the setlist as it was saved last
 
 
 class Hands:
@@ -127,6 +131,7 @@ class Hands:
         self._lifeline: Any = None
         self._restarts = 0
         self._news: Mailbox[str] = Mailbox(64)
+        self._outbox: Mailbox[dict[str, Any] | str] = Mailbox(64)  # for the control process
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
         self._listener: socket.socket | None = None
@@ -141,15 +146,20 @@ class Hands:
             raise
         self.token = token
         self.http_port = self._listener.getsockname()[1] if self._listener is not None else 0
-        self._levels = SharedLevels(len(table))
+        self._levels = SharedLevels(len(table) + wire.ROOM_PARAMS)
         self._presses = SharedMailbox(wire.PRESS, capacity=4096)
         self._edits = SharedMailbox(wire.EDIT, capacity=256)
-        self._preset_edits = SharedMailbox(wire.preset_edit(len(table)), capacity=64)
+        self._preset_edits = SharedMailbox(wire.preset_edit(len(table) + wire.ROOM_PARAMS), capacity=64)
         self._status = SharedLatest(wire.STATUS)
         self._tempi = SharedLatest(wire.TEMPI)
         self.pictures = SharedLatest(wire.PICTURE) if http_port else None  # where an output puts them for the panel
         self._watched = SharedLatest(wire.WATCHED)
-        state_dtype = wire.show_state(len(table), len(names_in(table)), len(cues))
+        self._room = (
+            len(table) + wire.ROOM_PARAMS,
+            len(names_in(table)) + wire.ROOM_ROUTES,
+            len(cues) + wire.ROOM_CUES,
+        )
+        state_dtype = wire.show_state(*self._room)
         self._state = SharedLatest(state_dtype)
         self._record = np.zeros(1, state_dtype)
         self._job = child.Job(
@@ -217,7 +227,8 @@ class Hands:
             found.append(RouteEdit(name, None if route is None else route_of(route, self._sources)))
         for each in self._preset_edits.drain():
             name = bytes(each["name"]).decode()
-            preset = Preset(name, frozen_array(each["named"] > 0), frozen_array(each["values"].copy()))
+            size = len(self._table)
+            preset = Preset(name, frozen_array(each["named"][:size] > 0), frozen_array(each["values"][:size].copy()))
             self._changed_presets[name] = preset
             found.append(preset)
         return found
@@ -243,8 +254,11 @@ class Hands:
     def publish(self, state: ShowState) -> None:
         """Tell the control process how the show is."""
         record = self._record
-        record["values"][0] = state.values
-        record["meters"][0] = 0.0 if state.meters is None else state.meters
+        record["edition"] = self._job.edition
+        record["values"][0, : len(state.values)] = state.values
+        record["meters"][0] = 0.0
+        if state.meters is not None:
+            record["meters"][0, : len(state.meters)] = state.meters
         record["cue"], record["standby"], record["waiting"] = state.cue, state.standby, state.waiting
         record["begun"], record["preset"] = state.begun, state.preset
         record["wait_beats"] = state.wait_beats
@@ -282,7 +296,65 @@ class Hands:
             restarts=self._restarts,
             peers=int(tempi["peers"]) if tempi is not None else 0,
             dropped_presses=self._presses.dropped,
+            reloads=int(record["reloads"]),
+            saved=bytes(record["saved"]).decode("ascii", "replace"),
         )
+
+    def has_room(self, table: ParamTable, *, cues: int) -> bool:
+        """Whether an edited setlist is not too large for what was laid out before doors."""
+        return all(
+            there <= room for there, room in zip((len(table), len(names_in(table)), cues), self._room, strict=True)
+        )
+
+    def holding(self, routes: Sequence[tuple[str, RouteFile]], sources: Mapping[str, Span]) -> list[RouteEdit]:
+        """What hands have made of routes, and what holds in an edited setlist: that of routes which were not edited."""
+        held = holding(self._changed_routes, _by_name(self._job.routes), _by_name(routes))
+        return [RouteEdit(name, None if each is None else route_of(each, sources)) for name, each in held.items()]
+
+    def take(
+        self,
+        *,
+        table: ParamTable,
+        name: str,
+        binds: dict[str, Bind],
+        triggers: Mapping[str, Sequence[Press]],
+        silence_s: float,
+        cues: Sequence[tuple[str, str]],
+        cue_notes: Sequence[str],
+        cue_values: F32,
+        routes: Sequence[tuple[str, RouteFile]],
+        sources: Mapping[str, Span],
+        presets: Sequence[Preset],
+        live: LiveSpec | None,
+    ) -> None:
+        """Go on with an edited setlist; as `__init__` has them. Rows of the table keep their places."""
+        before = self._job
+        self._table, self._sources = table, sources
+        self._changed_routes = holding(self._changed_routes, _by_name(before.routes), _by_name(routes))
+        self._changed_presets = still_shelved(self._changed_presets, before.presets, presets, size=len(table))
+        news: dict[str, Any] = {
+            "edition": before.edition + 1,
+            "table": table,
+            "name": name,
+            "binds": binds,
+            "triggers": triggers,
+            "silence_s": silence_s,
+            "cues": tuple(cues),
+            "cue_notes": tuple(cue_notes),
+            "cue_values": cue_values,
+            "routes": tuple(routes),
+            "sources": sources,
+            "presets": tuple(presets),
+            "live": live,
+        }
+        self._job = replace(
+            before, **news, changed_routes=self._changed_routes, changed_presets=self._changed_presets
+        )
+        self._outbox.post(news)
+
+    def refuse(self, text: str) -> None:
+        """Have the control process tell why an edited setlist is not taken."""
+        self._outbox.post(text)
 
     def watched_s(self) -> float:
         """Show time at which somebody last asked for a picture; minus infinity before."""
@@ -320,11 +392,14 @@ class Hands:
         )
         self._process.start()
         ours.close()
-        self._lifeline = theirs  # closed with us, however we end: the child then ends too
+        self._lifeline = theirs  # for news; closed with us, however we end: the child then ends too
 
     def _watch(self) -> None:
-        """Start the process again when it dies. Thread: the watcher."""
-        while not self._closing.wait(0.2):
+        """Start the process again when it dies, and tell it what is new. Thread: the watcher."""
+        while not self._closing.wait(0.1):
+            with contextlib.suppress(OSError):  # it has died, and the next one is given everything
+                for news in self._outbox.drain():
+                    self._lifeline.send(news)
             if not self._process.is_alive():
                 self._restarts += 1
                 self._news.post("the control process died and was started again")
@@ -340,6 +415,10 @@ class Hands:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(timeout=1.0)
+
+
+def _by_name(routes: Sequence[tuple[str, RouteFile]]) -> dict[str, RouteFile]:
+    return {route.name: route for _, route in routes}
 
 
 def _source(packed: int) -> str:

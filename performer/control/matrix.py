@@ -40,10 +40,22 @@ class Matrix:
         changed: Mapping[str, RouteFile | None],
     ) -> None:
         self._known, self._table, self._post, self._did = known, table, post, did
-        self._routes = {route.name: route for _, route in routes}
+        self._written = {route.name: route for _, route in routes}  # in the setlist
+        self._routes = dict(self._written)
         self._cues = {route.name: cue for cue, route in routes}
         self.edits = dict(changed)  # what is other than in the setlist; None for what was removed
         for name, route in changed.items():
+            self._keep(name, route)
+
+    def take(
+        self, routes: Sequence[tuple[str, RouteFile]], *, known: Mapping[str, Span], table: ParamTable
+    ) -> None:
+        """Go on with the routes of an edited setlist; what hands did to those that were not edited still holds."""
+        written = {route.name: route for _, route in routes}
+        self.edits = holding(self.edits, self._written, written)
+        self._known, self._table, self._written = known, table, written
+        self._routes, self._cues = dict(written), {route.name: cue for cue, route in routes}
+        for name, route in self.edits.items():
             self._keep(name, route)
 
     def __contains__(self, name: str) -> bool:
@@ -138,6 +150,13 @@ class Matrix:
             self._routes.pop(name, None)
         else:
             self._routes[name] = route
+
+
+def holding(
+    edits: Mapping[str, RouteFile | None], before: Mapping[str, RouteFile], after: Mapping[str, RouteFile]
+) -> dict[str, RouteFile | None]:
+    """What of hands' edits still holds once the setlist was edited: the file has it where it says something else now."""
+    return {name: route for name, route in edits.items() if before.get(name) == after.get(name)}
 
 
 def _short(value: Any) -> Any:

@@ -12,7 +12,7 @@ from performer.control.history import Step
 from performer.control.osc import OscError
 from performer.flow import F32
 from performer.params import PRESETS_MOST, Kind, ParamTable
-from performer.presets import Preset, find, may_name, name_fault, put, unknown
+from performer.presets import Preset, find, is_same, may_name, name_fault, put, unknown, wide
 
 HELD = ("macro.", "route.", "mute.", "solo.", "routes.")  # of what belongs to the hand, these are part of a look
 
@@ -33,10 +33,19 @@ class Shelf:
         did: Callable[[Step], None],
         changed: Mapping[str, Preset],
     ) -> None:
-        self._table, self._post, self._did = table, post, did
-        self.presets = tuple(presets)
+        self._post, self._did = post, did
         self.edits = dict(changed)  # what is other than in the setlist
-        for preset in changed.values():
+        self._put_up(presets, table)
+
+    def take(self, presets: Sequence[Preset], *, table: ParamTable) -> None:
+        """Go on with the presets of an edited setlist; what hands did to those that were not edited still holds."""
+        self.edits = still_shelved(self.edits, self._written, presets, size=len(table))
+        self._put_up(presets, table)
+
+    def _put_up(self, presets: Sequence[Preset], table: ParamTable) -> None:
+        self._table = table
+        self._written = self.presets = tuple(presets)
+        for preset in self.edits.values():
             self.presets = put(self.presets, preset)
         by_hand = [param.by_hand and not param.id.startswith(HELD) for param in table.params]
         self._may = may_name(table) & ~np.array(by_hand)
@@ -97,8 +106,22 @@ class Shelf:
         """Put a preset in its place: the step that takes that back."""
         gone = Preset(preset.name, np.zeros(len(self._table), bool), self._table.defaults())
         before = next((each for each in self.presets if each.name == preset.name), gone)
+        preset = wide(preset, size=len(self._table))  # of a step that is older than an edit of the setlist
         if not self._post(preset):
             raise OscError("too many changes at once; this one was dropped")
         self.presets = put(self.presets, preset)
         self.edits[preset.name] = preset
         return Step("preset", preset.name, partial(self._replaced, before))
+
+
+def still_shelved(
+    edits: Mapping[str, Preset], before: Sequence[Preset], after: Sequence[Preset], *, size: int
+) -> dict[str, Preset]:
+    """What of hands' presets still holds once the setlist was edited, in `size` rows: the file has it where it says
+    something else now."""
+    written = [{preset.name: wide(preset, size=size) for preset in presets} for presets in (before, after)]
+    return {
+        name: wide(preset, size=size)
+        for name, preset in edits.items()
+        if is_same(written[0].get(name), written[1].get(name))
+    }

@@ -25,9 +25,14 @@ STATUS = np.dtype(
         ("driven_s", "f8"),  # when
         ("live", "S80"),  # how it stands with Ableton Live
         ("midi", "S120"),  # the inputs that are open, or why there are none
+        ("reloads", "i4"),  # how often somebody has asked for the setlist to be read again
+        ("saved", "S64"),  # sha256 of the setlist as it was saved last, in hexadecimal
     ]
 )
 
+
+# What an edited setlist may bring to a show that plays, beyond what it had before doors.
+ROOM_PARAMS, ROOM_ROUTES, ROOM_CUES = 256, 64, 128
 
 PULSES = ("link", "midi", "osc")  # clocks from outside, the one that counts most first
 TEMPO = np.dtype(
@@ -63,6 +68,7 @@ def show_state(params: int, routes: int, cues: int) -> np.dtype:
             ("meters", "f4", (routes, 2)),
             ("disarmed", "u1", (cues,)),  # 1 where a cue takes no part
             ("absent", "u1", (cues,)),  # 1 where a cue's species is not ready
+            ("edition", "i4"),  # how often the setlist was taken anew: indices are those of that one
             ("cue", "i4"),
             ("begun", "i8"),  # cues that have begun before it
             ("preset", "i4"),  # number of the one that was glided to last; 0 for none
