@@ -82,6 +82,8 @@ class Play:
     """TCP port for the panel in a browser, and for OSCQuery; 0 for none."""
     lan: bool = False
     """Let other machines reach the HTTP port too; to move anything then takes the token that is printed."""
+    reload: bool = True
+    """Take what is edited in the setlist while it plays."""
     hud: bool = False
     """Show the figures from the start (F1)."""
     frames: Path | None = None
@@ -133,6 +135,7 @@ class Play:
             osc_host=self.osc_host,
             osc_port=self.osc_port,
             osc_prefix=self.osc_prefix,
+            reload=self.reload,
             http_port=self.http_port,
             lan=self.lan,
             hud=self.hud,

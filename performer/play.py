@@ -25,7 +25,9 @@ from performer.clock import SystemClock
 from performer.control.hands import Hands
 from performer.engines.host import AUTO
 from performer.notices import Notices
+from performer.reading import Asked
 from performer.refusal import Refused
+from performer.reloading import Seen
 from performer.show import Show, wanted_fps
 from performer.stage.compositor import Stage
 from performer.stage.outputs.headless import Headless
@@ -56,6 +58,7 @@ class PlayOptions:
     osc_port: int = 9000  # 0: no OSC
     osc_prefix: str = "/perf"
     http_port: int = 0  # 0: no OSCQuery
+    reload: bool = True  # whether the setlist's files are watched, and what is edited in them is taken
     lan: bool = False
     hud: bool = False
     frames: Path | None = None
@@ -72,7 +75,9 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
     clock = SystemClock(epoch_s=_process_start_s())
     notices = Notices()
     path = setlists.locate(options.setlist)
-    setlist = setlists.load(path, audio=options.audio, species_name=options.species, partner_name=options.partner)
+    asked = Asked(path=path, audio=options.audio, species=options.species, partner=options.partner)
+    setlist = setlists.load(path, audio=asked.audio, species_name=asked.species, partner_name=asked.partner)
+    seen = Seen.of(setlist)
     first_cue = 0
     if options.cue:
         wanted = [i for i, cue in enumerate(setlist.cues) if options.cue in (cue.id, cue.name)]
@@ -156,6 +161,7 @@ def prepare(options: PlayOptions, *, announce: Callable[[str], None], ended: thr
         for close in reversed(opened):
             close()
         raise
+    show.follow(asked, seen=seen, watches=options.reload)
     show.is_hud_shown = options.hud
     announce(f"setlist  {setlist.name} ({len(setlist.cues)} cues) · {path}")
     _announce_cast(setlist, cast, announce=announce)

@@ -4,7 +4,7 @@ A file is read once two looks in a row, a second apart, find it as it is: while 
 checking happen in a process of their own (`performer.reading`); here the pieces are put together, a few at a time, and
 checkpoints that the show has are not read again. The show takes what is ready between two frames, or is told why not.
 
-Thread: `ask`, `saved`, `ready` and `close` on the render thread; everything else on a worker of its own.
+Thread: `ask`, `saved`, `ready` and `close` on the render thread; everything else on a worker.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from performer.choreography.plan import Plan
@@ -35,6 +36,19 @@ BREATH_S = 0.002  # between two pieces: the frames come first
 Look = tuple[tuple[int, int] | None, ...]  # (when it was changed, bytes) of each file; None where there is none
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The files of a setlist at one time. The first is the setlist itself."""
+
+    look: Look
+    digest: str  # of the setlist
+
+    @classmethod
+    def of(cls, setlist: Setlist) -> "Seen":
+        """As they are now."""
+        return cls(_look(setlist.files), _digest(setlist.path))
+
+
 @dataclass(slots=True)
 class Edition:
     """An edited setlist, ready to be played; or why there is none."""
@@ -50,17 +64,22 @@ class Edition:
 class Reloads:
     """Watches the files of a setlist. watches: False for not, and then it is read only when somebody asks."""
 
-    def __init__(self, setlist: Setlist, plan: Plan, *, asked: Asked, watches: bool = True) -> None:
+    def __init__(self, setlist: Setlist, plan: Plan, *, asked: Asked, seen: Seen, watches: bool = True) -> None:
         self._setlist, self._plan, self._asked = setlist, plan, asked
         self._watches = watches
-        self.saved = ""  # the hash of what the show itself has saved last
-        self._seen = self._before = self._look()
+        self._seen, self._own = seen.look, seen.digest  # of the files as they were read, or as the show has saved them
+        self._before = seen.look
         self._is_asked = self._is_closing = False
         self._wake = threading.Event()
         self._ready: Edition | None = None
         self._reader: Any = None
         self._worker = threading.Thread(target=self._work, name="reloads", daemon=True)
         self._worker.start()
+
+    def saved(self, before: str, after: str) -> None:
+        """The show itself has saved the setlist: its hash before that, and after."""
+        if before == self._own:  # and not what somebody has edited meanwhile
+            self._own = after
 
     def ask(self) -> None:
         """Read the setlist now, whether it was edited or not."""
@@ -98,37 +117,20 @@ class Reloads:
                 log.exception("reloading")
                 self._hand_over(Edition([f"{self._asked.path}: could not be read again ({error!r})"]))
 
-    def _look(self) -> Look:
-        found = []
-        for path in self._setlist.files:
-            try:
-                stat = path.stat()
-                found.append((stat.st_mtime_ns, stat.st_size))
-            except OSError:
-                found.append(None)
-        return tuple(found)
-
     def _is_edited(self) -> bool:
         """Whether somebody else has edited a file, and is done with it."""
-        now, before = self._look(), self._before
+        now, before = _look(self._setlist.files), self._before
         self._before = now
         if now == self._seen or now != before:
             return False
-        others_are_same = now[1:] == self._seen[1:]
-        if others_are_same and self.saved and self._digest() == self.saved:
+        if now[1:] == self._seen[1:] and _digest(self._asked.path) == self._own:
             self._seen = now
             return False
         return True
 
-    def _digest(self) -> str:
-        try:
-            return hashlib.sha256(self._asked.path.read_bytes()).hexdigest()
-        except OSError:
-            return ""
-
     def _offer(self, *, was_asked: bool) -> None:
         """Read what was edited, and wait until the show has taken it, or not."""
-        self._seen = self._before = self._look()
+        self._see()
         found = self._read()
         if self._is_closing:
             return
@@ -146,7 +148,11 @@ class Reloads:
             others = setlist.files != self._setlist.files
             self._setlist, self._plan = setlist, plan
             if others:  # files that have come into it: they are as they were just read
-                self._seen = self._before = self._look()
+                self._see()
+
+    def _see(self) -> None:
+        self._seen = self._before = _look(self._setlist.files)
+        self._own = _digest(self._asked.path)
 
     def _hand_over(self, edition: Edition) -> None:
         while self._ready is not None and not self._is_closing:
@@ -190,13 +196,32 @@ class Reloads:
     def _whole(self, fields: dict[str, Any]) -> Setlist:
         known = {each.content_hash: each for creature in self._setlist.creatures for each in creature.chain}
         creatures = tuple(_creature(named, known) for named in fields["creatures"])
-        tables = {"table": ParamTable(tuple(fields["table"])), "creatures": creatures}
-        maps = {name: dict(fields[name]) for name in ("sources", "binds", "bridges")}
-        rows = {name: tuple(fields[name]) for name in ("cues", "presets", "routes")}
-        return Setlist(**(fields | tables | maps | rows))
+        whole: dict[str, Any] = fields | {"table": ParamTable(tuple(fields["table"])), "creatures": creatures}
+        whole |= {name: tuple(fields[name]) for name in _ROWS} | {name: dict(fields[name]) for name in _MAPS}
+        return Setlist(**whole)
 
 
-_LONG = ("creatures", "table", "cues", "presets", "routes", "sources", "binds", "bridges")  # that come in pieces
+_ROWS, _MAPS = ("cues", "presets", "routes"), ("sources", "binds", "bridges")
+_LONG = ("creatures", "table", *_ROWS, *_MAPS)  # that come in pieces
+
+
+def _look(files: Sequence[Path]) -> Look:
+    found = []
+    for path in files:
+        try:
+            stat = path.stat()
+            found.append((stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+def _digest(path: Path) -> str:
+    """Empty where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _creature(named: Named, known: dict[str, species.Checkpoint]) -> Creature:

@@ -11,13 +11,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from performer.audio.ears import Ears
 from performer.audio.features import BANDS, column
 from performer.audio.knobs import Knobs
 from performer.cast import Cast
+from performer.choreography.carrying import carried, sized, widened
+from performer.choreography.plan import Plan
 from performer.choreography.transport import Transport
 from performer.clock import Clock
 from performer.control.hands import Hands, HandsStatus, ShowState
+from performer.edited import LATER, plan_of
 from performer.engines.host import EngineHost
 from performer.flow import AudioFeatures, ControlEvent, Frame, Image, LatentFrame, Params, Tick
 from performer.governor import Governor
@@ -25,12 +30,16 @@ from performer.meter import FrameMeter, LightMeter
 from performer.notices import Notices
 from performer.pace import SWAP_MARGIN_S, Pace, Spent
 from performer.params import Controls, reduce
+from performer.reading import Asked
+from performer.refusal import Refused
+from performer.reloading import Reloads, Seen
 from performer.role import Role
 from performer.setlist import Setlist
 from performer.stage.compositor import Stage
 from performer.stage.hud import HudMessage, HudState
 from performer.stage.keys import StageAction, events_of
 from performer.stage.outputs.output import Display, Output
+from performer.triggers import presses_of
 
 # What two cores hold at 1280x720 with every image new (docs/performance.md), and what slower ones are eased to.
 SOFTWARE_FPS = (40.0, 36.0, 32.0, 30.0)
@@ -115,11 +124,14 @@ class Show:
         self._p99_ms = 0.0
         self._clipped = 0
         self._clipped_s = float("-inf")
+        self._reloads: Reloads | None = None
+        self._reloads_asked, self._saved = 0, ()  # what hands were known to have asked for, and to have saved
+        self._stays = ""  # id of a cue that plays on though an edit has taken it out
 
     @property
     def cue(self) -> int:
         """Index of the cue that plays."""
-        return self._memory.current.index
+        return self._memory.place.index
 
     @property
     def params(self) -> Params:
@@ -165,6 +177,7 @@ class Show:
 
     def frame(self) -> Frame:
         """One frame, from sound to light."""
+        self._renew()
         draw_s = self._next_draw_s()
         self.clock.sleep_until(draw_s - self._infer.typical_s)
 
@@ -350,6 +363,7 @@ class Show:
         self._warnings_said = len(warnings)
         for text in self.hands.news():
             self.notices.say(text, at_s=now_s, severe=True)
+        self._listen_for_reloads()
         ears = self.ears.status()
         if ears.state != self._ears_state:
             if "lost" in (ears.state, self._ears_state):
@@ -408,7 +422,7 @@ class Show:
     def _absent_cues(self) -> list[int]:
         """The cues whose species are not ready."""
         absent = self.cast.absent
-        return [index for index, cue in enumerate(self.plan.cues) if cue.creature in absent] if absent else []
+        return [index for index, cue in enumerate(self.plan.score.cues) if cue.creature in absent] if absent else []
 
     def _state_word(self) -> str:
         """What the audience sees of the show, in a word."""
@@ -469,8 +483,94 @@ class Show:
         )
         return self._hud
 
+    # The setlist, edited while it plays
+
+    def follow(self, asked: Asked, *, seen: Seen, watches: bool) -> None:
+        """Take over what is edited in the files of the setlist from now on. seen: the files as it was read from them."""
+        self._reloads = Reloads(self.setlist, self.plan, asked=asked, seen=seen, watches=watches)
+
+    def _listen_for_reloads(self) -> None:
+        """What hands have to do with the setlist's file."""
+        if self._reloads is None:
+            return
+        status = self.hands.status()
+        if status.reloads != self._reloads_asked:
+            self._reloads_asked = status.reloads
+            self._reloads.ask()
+        if status.saved != self._saved and len(status.saved) == 2:
+            self._saved = status.saved
+            self._reloads.saved(*status.saved)
+
+    def _renew(self) -> None:
+        """Take over an edited setlist that is ready, or say why it is not taken."""
+        edition = self._reloads.ready() if self._reloads is not None else None
+        if edition is None:
+            if self._stays and self.plan.score.cues[self.cue].id != self._stays:  # another one plays: now it can go
+                self._stays = ""
+                self._take(self.setlist, plan_of(self.setlist, anatomies=self.plan.anatomies))
+            return
+        problems, name = edition.problems, self.setlist.path.name
+        if edition.setlist is not None and edition.plan is not None:
+            try:
+                self._take(edition.setlist, edition.plan)
+                edition.is_taken = True
+                self.notices.say(f"{name} is taken as it is now", at_s=self.clock.now_s())
+            except Refused as error:
+                problems = [str(error)]
+            except Exception as error:  # whatever it is, the show goes on with what it has
+                problems = [f"{name}: {error!r}"]
+        edition.settled.set()
+        for problem in problems:
+            self.notices.say(f"the edit is not taken: {problem}", at_s=self.clock.now_s(), severe=True)
+        if problems:
+            self.hands.refuse("\n".join(problems))
+
+    def _take(self, setlist: Setlist, plan: Plan) -> None:
+        """Go on with another setlist in the same rows, where this one is. Raises Refused where it is too large."""
+        if not self.hands.has_room(setlist.table, cues=len(setlist.cues) + 1):
+            raise Refused(f"{setlist.path}: has many more cues or routes than it had; that {LATER}")
+        edits = self.hands.holding(setlist.routes, setlist.sources)
+        memory = carried(self._memory, self.plan, plan, edits=edits, at_s=self._photon_s)
+        table, cues, defaults = setlist.table, plan.score.cues, setlist.table.defaults()
+        controls = replace(
+            self._controls,
+            values=widened(self._controls.values, defaults),
+            set_s=sized(self._controls.set_s, len(table), -np.inf),
+        )
+        more = len(plan.route_names) - len(self._params.meters)
+        params = replace(
+            self._params,
+            values=widened(self._params.values, defaults),
+            knobs=widened(self._params.knobs, defaults),
+            meters=np.pad(self._params.meters, ((0, more), (0, 0))),
+        )
+        triggers = presses_of(cues)
+        for creature in setlist.creatures[len(self.cast.creatures) :]:
+            self.cast.add(creature)
+        pair = {0, 1} if setlist.stranger else set[int]()
+        self.cast.retire({*range(len(setlist.creatures))} - {cue.creature for cue in cues} - pair)
+        self.hands.take(
+            table=table,
+            name=f"performer: {setlist.name}",
+            binds=setlist.binds,
+            triggers=triggers,
+            silence_s=setlist.silence_s,
+            cues=[(cue.id, cue.name) for cue in cues],
+            cue_notes=[cue.notes for cue in cues],
+            cue_values=np.stack([cue.values for cue in cues]),
+            routes=setlist.routes,
+            sources=setlist.sources,
+            presets=setlist.presets,
+            live=setlist.live,
+        )
+        self.setlist, self.table, self.plan = setlist, table, plan
+        self._memory, self._controls, self._params = memory, controls, params
+        self._stays = next((cue.id for cue in cues if all(cue.id != each.id for each in setlist.cues)), "")
+
     def close(self) -> None:
         """End the show: outputs first, so that what they took is finished; the display last."""
+        if self._reloads is not None:
+            self._reloads.close()
         for output in (*self.outputs, *self._left_out):
             try:
                 output.close()

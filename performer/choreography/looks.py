@@ -103,6 +103,8 @@ class Looks:
             return below
         part, faded = self._parts(look, at_s)
         goal = np.where(look.is_back, below, look.goal)
+        if part.min() >= 1.0:
+            return np.where(active, goal, below).astype(np.float32)
         rest_s = np.minimum(look.length_s, REST_S)
         way = look.origin + (self._scaled(goal) - look.origin) * (part * part * (3.0 - 2.0 * part))
         way += look.speed * rest_s * faded * (1.0 - faded) ** 2
@@ -156,8 +158,9 @@ class Looks:
         fresh = replace(fresh, look=worn.look, before=worn.before, after=worn.after, surprises=worn.surprises)
         if not rows.any():
             return fresh
+        number = 0 if only_covered else worn.look.number
         look = self._toward(
-            worn.look, seen, below, rows=rows, goal=below, is_back=rows, set_s=set_s, at_s=at_s, number=0
+            worn.look, seen, below, rows=rows, goal=below, is_back=rows, set_s=set_s, at_s=at_s, number=number
         )
         return replace(fresh, look=look)
 

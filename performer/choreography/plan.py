@@ -323,7 +323,12 @@ class Plan:
             if latent.creature not in remnant.latents:
                 return latent
             ws, noise = remnant.latents[latent.creature]
-            return replace(latent, ws=frozen_array(latent.ws + ws), noise=frozen_array(latent.noise + noise))
+            anatomy, ws = self.anatomies[latent.creature], latent.ws + ws
+            if anatomy.chosen is not None:
+                place = _place(anatomy, latent.blend)
+                mean, _ = anatomy.mean_and_offsets(0, [], place=place)
+                ws = kept(ws, mean, anatomy.hull(place=place), label=anatomy.label_row is not None)
+            return replace(latent, ws=frozen_array(ws), noise=frozen_array(latent.noise + noise))
 
         return memory, np.clip(before + remnant.values, self._lows, self._highs), drawn
 
@@ -541,8 +546,7 @@ class Plan:
             for group, row in enumerate(self._blends):
                 blend[anatomy.rows(group)] = values[row]
             part = float(blend.mean())
-        whole = species_at(blend, siblings=anatomy.siblings)
-        place = part * anatomy.siblings if whole is None else float(whole)
+        place = _place(anatomy, blend)
         mean, offsets = anatomy.mean_and_offsets(seed, terms, place=place)
         strangeness = float(values[self._strangeness])
         ws = ws_from_offsets(
@@ -658,34 +662,37 @@ class Plan:
         fresh = looks.first(values, presets, set_s=set_s, hands_s=state.hands_s)
         worn = state.worn or fresh
 
-        def seen(bare: F32, worn: Worn, at_s: float) -> tuple[F32, F32]:
-            """(what is seen, what lies below the look)."""
-            below = self._morphed(bare, cue, state, worn, controls)
+        def seen(worn: Worn, at_s: float) -> tuple[F32, F32]:
+            """(what is seen at a time, what lies below the look)."""
+            beats = (at_s - tick.photon_s) * float(values[self._bpm]) / 60.0
+            bare = self._bare(cue, state, controls, replace(tick, photon_s=at_s, beat=tick.beat + beats))
+            below = self._morphed(looks.with_pair(bare, worn.pair), cue, state, worn, controls)
             return looks.seen(worn.look, below, set_s=set_s, at_s=at_s), below
+
+        def pressed(worn: Worn, presses: Sequence[ControlEvent]) -> Worn:
+            anatomy = self.anatomies[cue.creature]
+            acting = Acting(traits=anatomy.trait_count, has_kin=anatomy.siblings > 0)
+            for press in presses:
+                now, below = seen(worn, press.at_s)
+                worn = looks.pressed(
+                    worn, press, now, below, presets=presets, set_s=set_s, seed=cue.seed, acting=acting
+                )
+            return worn
 
         is_other = worn.pair != fresh.pair or worn.presets is not presets
         if is_other or fresh.moved_s > worn.moved_s:
             at_s = fresh.chosen_s if is_other else fresh.moved_s
+            early: list[ControlEvent] = []
             if is_other and not fresh.chosen_s > worn.chosen_s:  # the cue itself has chosen, or a preset is another
                 at_s = tick.photon_s
-            before, _ = seen(looks.with_pair(values, worn.pair), worn, at_s)
+            else:
+                early = [press for press in presses if press.at_s < at_s]
+                presses = [press for press in presses if press.at_s >= at_s]
+            worn = pressed(worn, early)
+            before, _ = seen(worn, at_s)
             below = self._morphed(values, cue, state, fresh, controls)
             worn = looks.joined(worn, fresh, before, below, set_s=set_s, at_s=at_s, only_covered=not is_other)
-        beats_hz = float(values[self._bpm]) / 60.0
-        for press in presses:
-            then = replace(tick, photon_s=press.at_s, beat=tick.beat + (press.at_s - tick.photon_s) * beats_hz)
-            now, below = seen(self._bare(cue, state, controls, then), worn, press.at_s)
-            anatomy = self.anatomies[cue.creature]
-            worn = looks.pressed(
-                worn,
-                press,
-                now,
-                below,
-                presets=presets,
-                set_s=set_s,
-                seed=cue.seed,
-                acting=Acting(traits=anatomy.trait_count, has_kin=anatomy.siblings > 0),
-            )
+        worn = pressed(worn, presses)
         return state if worn is state.worn else replace(state, worn=worn)
 
     def _routed(
@@ -807,6 +814,12 @@ class Plan:
             key = (event.voice, event.kind)
             hits[key] = (*hits.get(key, ()), (event.at_s, event.strength))[-HITS_RUNG:]
         return replace(memory, hits=hits)
+
+
+def _place(anatomy: Anatomy, blend: F32) -> float:
+    """Where on the way through siblings the mapping stands: at the mean of the layers' places, which is its own at each."""
+    whole = species_at(blend, siblings=anatomy.siblings)
+    return float(blend.mean()) * anatomy.siblings if whole is None else float(whole)
 
 
 def _mixed(first: F32, second: F32, part: np.ndarray | np.float32) -> F32:

@@ -116,6 +116,10 @@ class Live:
         self._locators: list[tuple[float, str]] = []
         self._playhead = Playhead()
 
+    def take(self, spec: LiveSpec) -> None:
+        """Begin other cues by scenes and locators, as an edited setlist says; everything else is as it was."""
+        self._spec = spec
+
     @property
     def text(self) -> str:
         """How it stands, for people."""

@@ -80,25 +80,44 @@ class Dispatcher:
         triggers: Mapping[str, Sequence[Press]] | None = None,
         fire: Callable[[str, str], None] = lambda cue, kind: None,
     ) -> None:
-        self.table = table
         self.prefix = prefix
         self._set_level = set_level
         self._press = press
         self._current = current
+        self._fire = fire
+        self._last_press: dict[Hashable, tuple[float, float]] = {}  # by what, and the source: (value, at_s)
+        self._written = dict(binds or {})  # in the setlist
+        self._take(table, self._written, triggers or {})
+
+    def _take(self, table: ParamTable, binds: Mapping[str, Bind], triggers: Mapping[str, Sequence[Press]]) -> None:
+        self.table = table
         self._own: dict[str, Target] = {}
         for row, param in enumerate(table.params):
-            address = table.address(param, prefix=prefix)
+            address = table.address(param, prefix=self.prefix)
             self._own[address] = Target(row, param, Bind(param.id))
             self._own[f"{address}/norm"] = Target(row, param, Bind(param.id, NORM))
         self._targets = dict(self._own)
         self.binds: dict[str, Bind] = {}
         self._patterns: dict[str, list[Target]] = {}
-        self._triggers = dict(triggers or {})
-        self._fire = fire
+        self._triggers = dict(triggers)
         self._waiting_for: dict[str, list[tuple[str, Press]]] = {}  # by pattern: the triggers that it fits
-        self._last_press: dict[Hashable, tuple[float, float]] = {}  # by what, and the source: (value, at_s)
-        for address, bind in (binds or {}).items():
+        for address, bind in binds.items():
             self.bind(address, bind)
+
+    def take(
+        self, table: ParamTable, *, binds: Mapping[str, Bind], triggers: Mapping[str, Sequence[Press]]
+    ) -> None:
+        """Go on with what an edited setlist says. What was learnt and unbound since still holds, but where it says
+        something else now; buttons that are held are not pressed again."""
+        before, bound = self._written, self.binds
+        self._written = dict(binds)
+        merged = dict(binds)
+        for address in before.keys() | bound.keys():
+            if before.get(address) != bound.get(address) and before.get(address) == binds.get(address):
+                merged.pop(address, None)
+                if address in bound:
+                    merged[address] = bound[address]
+        self._take(table, merged, triggers)
 
     def bind(self, address: str, bind: Bind) -> Bind | None:
         """Let a foreign address set a parameter; returns what it was bound to before. Raises OscError for our own."""

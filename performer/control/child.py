@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -34,13 +34,14 @@ from performer.control.leads import Leads
 from performer.control.matrix import Matrix
 from performer.control.osc import OscError, OscMessageIn, address_of, messages_of
 from performer.control.query import Tree, host_info
+from performer.control.saving import Written
 from performer.control.shelf import Shelf
 from performer.control.surfaces import Addressee, MidiSender, Sender, Surfaces, Target, UdpSender
 from performer.control.tempo import OutsideClocks
 from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
 from performer.params import PRESET_PADS, Kind, ParamTable
-from performer.presets import Preset
+from performer.presets import Preset, wide
 from performer.routes import CURVES, MODES, RouteFile, Span
 from performer.triggers import Press
 
@@ -90,6 +91,7 @@ class Job:
     changed_presets: Mapping[str, Preset]  # by hands, before this process began
     preset_edits: SharedMailbox
     cue_values: F32  # [cues, P]
+    edition: int = 0  # how often the setlist was taken anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +122,7 @@ class ControlLoop:
         self._job = job
         self._clock = SystemClock(job.epoch_s)
         self._socket, self._listener, self._live_socket = sockets.osc, sockets.http, sockets.live
-        self._facts = Facts(
-            table=job.table,
-            prefix=job.prefix,
-            state=job.state,
-            features=job.features,
-            feature_names=job.feature_names,
-            voices=job.voices,
-            cues=job.cues,
-            preset_name=lambda number: self._shelf.name(number),
-        )
+        self._facts = self._facts_of(job)
         self._dispatcher = Dispatcher(
             job.table,
             set_level=self._set_level,
@@ -170,6 +163,8 @@ class ControlLoop:
             to_save=self._to_save,
             look=self._look,
             announce=self._announce,
+            reload=self._reload,
+            wrote=self._wrote,
         )
         self._clocks = OutsideClocks(job.table, job.tempi)
         row = job.table.row
@@ -228,13 +223,8 @@ class ControlLoop:
             from performer.control.preview import Pictures
             from performer.control.web import WebServer
 
-            tree = Tree(
-                self._facts.leaves,
-                value_of=self._facts.value,
-                host_info=host_info(name=self._job.name, osc_port=self._job.osc_port),
-            )
             self._web = WebServer(
-                tree,
+                self._tree(),
                 about=self._about(),
                 receive=self._receive_web,
                 listened=self._listened,
@@ -246,7 +236,7 @@ class ControlLoop:
             announcement = Announcement(self._job.name, listener=self._listener, osc_port=self._job.osc_port)
             announcement.start()
         try:
-            while not lifeline.poll():  # nothing is ever sent: it is readable only once the parent is gone
+            while self._hears(lifeline):
                 began_s = self._clock.now_s()
                 self._send(began_s)
                 await asyncio.sleep(max(began_s + 1.0 / SEND_HZ - self._clock.now_s(), 0.001))
@@ -256,6 +246,73 @@ class ControlLoop:
                 await announcement.close()
             if self._web is not None:
                 await self._web.close()
+
+    def _hears(self, lifeline: Connection) -> bool:
+        """Take what the parent tells; False once it is gone."""
+        try:
+            while lifeline.poll():
+                news = lifeline.recv()
+                if isinstance(news, str):
+                    self._facts.refusal = news
+                else:
+                    self._go_on_with(news)
+        except (EOFError, OSError):
+            return False
+        return True
+
+    def _go_on_with(self, news: dict[str, Any]) -> None:
+        """Go on with an edited setlist. Rows of the table keep their places, and more may have come."""
+        before = self._job
+        if news["table"].params == before.table.params:
+            news["table"] = before.table
+        self._job = job = replace(before, **news)
+        facts = self._facts_of(job)
+        facts.goes_on(self._facts)
+        self._facts = facts
+        binds = {address: bind for address, bind in job.binds.items() if not self._dispatcher.is_own(address)}
+        if len(binds) < len(job.binds):
+            facts.refusal = f"{' and '.join(job.binds.keys() - binds.keys())}: our own addresses cannot be bound"
+        self._dispatcher.take(job.table, binds=binds, triggers=job.triggers)
+        if job.routes != before.routes or job.table is not before.table:
+            self._history.forget()
+        self._matrix.take(job.routes, known=job.sources, table=job.table)
+        if self._shelf.take(job.presets, table=job.table):
+            self._history.forget()
+        self._commands.take(job.table)
+        self._can_undo = [not param.id.startswith(NOT_UNDONE) for param in job.table.params]
+        if self._live is not None and job.live is not None:
+            self._live.take(job.live)
+        if self._web is not None:
+            self._web.take(self._tree(), about=self._about())
+        self._tell_once([self._commands.told("setlist", job.name)])
+
+    def _facts_of(self, job: Job) -> Facts:
+        return Facts(
+            table=job.table,
+            prefix=job.prefix,
+            state=job.state,
+            features=job.features,
+            feature_names=job.feature_names,
+            voices=job.voices,
+            cues=job.cues,
+            preset_name=lambda number: self._shelf.name(number),
+            edition=job.edition,
+        )
+
+    def _tree(self) -> Tree:
+        return Tree(
+            self._facts.leaves,
+            value_of=self._facts.value,
+            host_info=host_info(name=self._job.name, osc_port=self._job.osc_port),
+        )
+
+    def _reload(self) -> None:
+        """Have the show read the setlist again."""
+        self._status["reloads"] += 1
+
+    def _wrote(self, hashes: Written) -> None:
+        """The setlist was saved: that is no edit of anybody else's."""
+        self._status["saved"] = " ".join(hashes).encode()
 
     def _about(self) -> dict[str, object]:
         """What the panel wants to know beforehand."""
@@ -509,6 +566,7 @@ class ControlLoop:
         return len(text) <= wire.EDIT["text"].itemsize and self._job.edits.post(text)
 
     def _edit_preset(self, preset: Preset) -> bool:
+        preset = wide(preset, size=self._job.preset_edits.dtype["values"].shape[0])
         return self._job.preset_edits.post(preset.name.encode(), preset.named, preset.values)
 
     def _look(self) -> tuple[F32, F32, np.ndarray]:

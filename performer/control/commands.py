@@ -18,7 +18,7 @@ from performer.control.leads import Leads
 from performer.control.learning import Learner, Learnt
 from performer.control.matrix import Matrix
 from performer.control.osc import OscError, message
-from performer.control.saving import save, save_presets
+from performer.control.saving import Written, save, save_presets
 from performer.control.shelf import Shelf
 from performer.control.surfaces import Addressee, Sender, Surfaces, Target
 from performer.flow import F32
@@ -32,7 +32,7 @@ class Commands:
     own_port: where OSC arrives here; 0 for nowhere. dump(): everything that there is to know, the values as rows. to_save():
     (id of the cue that plays, knobs that hands have left elsewhere than it has them). look(): (where the knobs stand, where
     the cue has them, which of them hands have set in it), [P] each. announce(datagram, asker): tells who asked and
-    everybody else.
+    everybody else. reload(): has the show read the setlist again. wrote(hashes): it was saved.
     """
 
     def __init__(
@@ -52,7 +52,10 @@ class Commands:
         to_save: Callable[[], tuple[str, Mapping[str, float]]],
         look: Callable[[], tuple[F32, F32, np.ndarray]],
         announce: Callable[[bytes, Addressee], None],
+        reload: Callable[[], None],
+        wrote: Callable[[Written], None],
     ) -> None:
+        self._reload, self._wrote = reload, wrote
         self._table, self._prefix, self._setlist, self._own_port = table, prefix, setlist, own_port
         self._dispatcher, self._leads, self._matrix, self._surfaces = dispatcher, leads, matrix, surfaces
         self._shelf, self._history = shelf, history
@@ -61,6 +64,10 @@ class Commands:
         self._asked: Addressee = ("", 0)  # who wants to know what is learnt
         self._saving: asyncio.Task[None] | None = None
         self._waits_to_save: Addressee | None = None  # who has changed a preset while the setlist is being written
+
+    def take(self, table: ParamTable) -> None:
+        """Go on with a table that has grown."""
+        self._table = table
 
     def serve(self, command: str, args: tuple[object, ...], *, sender: Sender, at_s: float) -> bool:
         """Do what `sys/<command>` asks; False where there is no such command. Raises OscError."""
@@ -93,6 +100,8 @@ class Commands:
                 self._surfaces.dump(asker, [self._bound(address) for address in self._dispatcher.binds])
             case "save":
                 self._save(asker)
+            case "reload":
+                self._reload()
             case "routes":
                 self._surfaces.dump(asker, [self._route(name) for name in self._matrix.names])
             case "route/add":
@@ -218,10 +227,10 @@ class Commands:
     async def _saved_presets(self, setlist: Path, asker: Addressee) -> None:
         await self._written(partial(save_presets, setlist, self._shelf.to_save()), setlist, asker)
 
-    async def _written(self, write: Callable[[], None], setlist: Path, asker: Addressee) -> None:
+    async def _written(self, write: Callable[[], Written], setlist: Path, asker: Addressee) -> None:
         """Write on a thread, tell how it went, and write what has come meanwhile."""
         try:
-            await asyncio.to_thread(write)
+            self._wrote(await asyncio.to_thread(write))
         except Refused as error:
             self._announce(self.told("refused", str(error)), asker)
         except Exception as error:  # a file can be strange in more ways than there are names for

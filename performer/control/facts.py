@@ -27,6 +27,10 @@ class Changes:
         self._least = least  # [n], a smaller change is told to nobody
         self._sent = np.full(len(encoders), np.inf, np.float32)
 
+    def goes_on(self, before: "Changes") -> None:
+        """Take over what was told of the first of these."""
+        self._sent[: len(before._sent)] = before._sent
+
     def of(self, values: F32) -> list[tuple[int, bytes]]:
         """(row, datagram) of each of `values` [n] that changed since it was last told."""
         changed = []
@@ -50,8 +54,11 @@ class Facts:
         voices: Sequence[str],
         cues: Sequence[tuple[str, str]],
         preset_name: Callable[[int], str] = lambda number: "",
+        edition: int = 0,
     ) -> None:
+        """edition: how often the setlist was taken anew; what the show tells of another one means something else."""
         self._table, self._state, self._cues, self._features = table, state, cues, features
+        self._edition, self._newest = edition, None
         self._encoders = [_encoder(param.kind)(table.address(param, prefix=prefix)) for param in table.params]
         self._typed = [
             switch_message(table.address(param, prefix=prefix)) if param.kind is Kind.BOOL else encoder
@@ -137,29 +144,42 @@ class Facts:
 
     def _cue_ids(self, marks: Any) -> str:
         """The ids of the cues that are marked, one a line."""
-        return "\n".join(cue_id for (cue_id, _), is_so in zip(self._cues, marks, strict=True) if is_so)
+        return "\n".join(cue_id for (cue_id, _), is_so in zip(self._cues, marks, strict=False) if is_so)
 
     def _cue_id(self, index: int) -> str:
         return self._cues[index][0] if index >= 0 else ""
 
+    def goes_on(self, before: "Facts") -> None:
+        """Take over from those of the setlist before it was edited: what was told already is not told again."""
+        self._knobs.goes_on(before._knobs)
+        self._metered.goes_on(before._metered)
+        self._heard, self._sent_texts, self.refusal = before._heard, before._sent_texts, before.refusal
+
+    def _read(self) -> Any:
+        """The newest that the show has told of this edition; None before it has."""
+        state = self._state.read()
+        if state is not None and int(state["edition"]) == self._edition:
+            self._newest = state
+        return self._newest
+
     def knobs(self) -> F32:
         """[P], what the knobs are at; the defaults before the first frame."""
-        state = self._state.read()
-        return self._table.defaults() if state is None else state["values"]
+        state = self._read()
+        return self._table.defaults() if state is None else state["values"][: len(self._table)]
 
     def cue(self) -> int:
         """Index of the cue that plays; the first before the first frame."""
-        state = self._state.read()
+        state = self._read()
         return 0 if state is None else int(state["cue"])
 
     def begun(self) -> int:
         """How many cues have begun before the one that plays."""
-        state = self._state.read()
+        state = self._read()
         return 0 if state is None else int(state["begun"])
 
     def is_disarmed(self, cue: int) -> bool:
         """Whether a cue takes no part."""
-        state = self._state.read()
+        state = self._read()
         return state is not None and bool(state["disarmed"][cue])
 
     def value(self, address: str) -> Value:
@@ -173,7 +193,7 @@ class Facts:
                 if record is not None and voice in rows:
                     return float(record["values"][rows.index(voice)][column])
             return 0.0
-        state = self._state.read()
+        state = self._read()
         if address in self._meters:
             return float(state["meters"].flat[self._meters[address]]) if state is not None else 0.0
         if address in self._figures:
@@ -197,10 +217,11 @@ class Facts:
 
     def changed_knobs(self) -> list[tuple[int, bytes]]:
         """(row, datagram) of the knobs that moved."""
-        state = self._state.read()
+        state = self._read()
         if state is None:
             return []
-        return [(row, datagram) for row, datagram in self._knobs.of(state["values"]) if self._is_told[row]]
+        values = state["values"][: len(self._table)]
+        return [(row, datagram) for row, datagram in self._knobs.of(values) if self._is_told[row]]
 
     def changed_features(self) -> list[bytes]:
         """What the room sounds like, where that changed."""
@@ -214,12 +235,14 @@ class Facts:
 
     def changed_meters(self) -> list[bytes]:
         """What goes into routes and comes out of them, where that changed."""
-        state = self._state.read()
-        return [] if state is None else [datagram for _, datagram in self._metered.of(state["meters"].ravel())]
+        state = self._read()
+        if state is None:
+            return []
+        return [datagram for _, datagram in self._metered.of(state["meters"].ravel()[: len(self._meters)])]
 
     def changed_state(self) -> list[bytes]:
         """How the show is; what is told in words where it changed."""
-        state = self._state.read()
+        state = self._read()
         if state is None:
             return []
         datagrams = [self._figure_encoders[address](figure(state)) for address, figure in self._figures.items()]
@@ -232,7 +255,7 @@ class Facts:
 
     def texts(self) -> list[bytes]:
         """What is told in words; nothing before the first frame."""
-        state = self._state.read()
+        state = self._read()
         if state is None:
             return []
         return [message(address, (text_of(state),)) for address, text_of in self._texts.items()]

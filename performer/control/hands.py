@@ -81,7 +81,7 @@ class HandsStatus:
     peers: int = 0  # others in Ableton Link's session
     dropped_presses: int = 0
     reloads: int = 0  # how often somebody has asked for the setlist to be read again
-    saved: str = ""  # sha256 of the setlist as it was saved last
+    saved: tuple[str, ...] = ()  # sha256 of the setlist before and after it was saved last
 
 
 class Hands:
@@ -297,7 +297,7 @@ class Hands:
             peers=int(tempi["peers"]) if tempi is not None else 0,
             dropped_presses=self._presses.dropped,
             reloads=int(record["reloads"]),
-            saved=bytes(record["saved"]).decode("ascii", "replace"),
+            saved=tuple(bytes(record["saved"]).decode("ascii", "replace").split()),
         )
 
     def has_room(self, table: ParamTable, *, cues: int) -> bool:

@@ -83,6 +83,12 @@ class History:
         """Whether there is a step of this kind."""
         return any(step.kind == kind for step in (self._undone if undone else self._done))
 
+    def forget(self) -> None:
+        """Nothing can be taken back any more: the setlist was edited, and what was there before is no more."""
+        self._done.clear()
+        self._undone.clear()
+        self._gestures.clear()
+
     def cue_began(self, *, at_s: float) -> None:
         """Another cue plays: what belonged to the one before cannot be taken back any more."""
         for steps in (self._done, self._undone):

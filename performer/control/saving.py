@@ -3,6 +3,7 @@
 Thread: the control process.
 """
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 import msgspec
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import InlineTable
 
 from performer import resources
 from performer.control.addresses import NORM, Bind
 from performer.files import write_whole
 from performer.refusal import Refused
 from performer.routes import RouteFile, default_name
+
+Written = tuple[str, str]  # sha256 of what was in the file, and of what is in it now
 
 
 def save(
@@ -27,37 +31,38 @@ def save(
     knobs: Mapping[str, float] | None = None,
     presets: Mapping[str, Mapping[str, float] | None] | None = None,
     cue: str = "",
-) -> None:
+) -> Written:
     """Write into the setlist at `path`. Raises Refused: the file is then as it was.
 
     binds: all that there are. routes: those that were changed, None for one that was removed; what the file does not have
     is added to the routes of all cues. knobs: parameters, which are written where `cue` names them, and else for all cues.
     presets: as in `save_presets`.
     """
-    document = _read(path)
+    document, before = _read(path)
     _put_binds(document, binds)
     _put_routes(document, routes or {})
     written = {name: _put_knob(document, name, value, cue=cue) for name, value in (knobs or {}).items()}
     _put_presets(document, presets or {})
-    _write(path, document, places=written, knobs=knobs or {}, presets=presets or {})
+    return before, _write(path, document, places=written, knobs=knobs or {}, presets=presets or {})
 
 
-def save_presets(path: Path, presets: Mapping[str, Mapping[str, float] | None]) -> None:
+def save_presets(path: Path, presets: Mapping[str, Mapping[str, float] | None]) -> Written:
     """Write presets into the setlist at `path`, and nothing else. Raises Refused: the file is then as it was.
 
     presets: those that were changed, the values of parameters by their ids; None for one that was removed.
     """
-    document = _read(path)
+    document, before = _read(path)
     _put_presets(document, presets)
-    _write(path, document, places={}, knobs={}, presets=presets)
+    return before, _write(path, document, places={}, knobs={}, presets=presets)
 
 
-def _read(path: Path) -> Any:
-    """The setlist, to be changed. Raises Refused."""
+def _read(path: Path) -> tuple[Any, str]:
+    """(the setlist, to be changed; its hash). Raises Refused."""
     if resources.is_installed(path):
         raise Refused(f"{path}: comes with performer; copy it, play the copy, and what you learn is saved there")
     try:
-        return tomlkit.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return tomlkit.parse(text), _hash(text)
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise Refused(f"{path}: cannot be read any more ({error}); nothing was saved") from None
 
@@ -69,8 +74,8 @@ def _write(
     places: Mapping[str, tuple[str | int, ...]],
     knobs: Mapping[str, float],
     presets: Mapping[str, Mapping[str, float] | None],
-) -> None:
-    """Write it, where it reads back as it was meant. places: where each of the knobs stands. Raises Refused."""
+) -> str:
+    """Write it, where it reads back as it was meant: its hash. places: where each of the knobs stands. Raises Refused."""
     text = tomlkit.dumps(document)
     if not _holds(text, places, knobs, presets):
         raise Refused(f"{path}: is written in a way that cannot be added to; nothing was saved")
@@ -78,6 +83,11 @@ def _write(
         write_whole(path, text.encode())
     except OSError as error:
         raise Refused(f"{path}: cannot be written ({error.strerror}); nothing was saved") from None
+    return _hash(text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _put_binds(document: Any, binds: Mapping[str, Bind]) -> None:
@@ -192,11 +202,17 @@ def _put_presets(document: Any, presets: Mapping[str, Mapping[str, float] | None
                 if not there:
                     del document["preset"]
             continue
-        if name not in there:
+        is_new = name not in there
+        if is_new:
             if "preset" not in document:
+                document.add(tomlkit.nl())
                 document["preset"] = tomlkit.table(is_super_table=True)
             document["preset"][name] = tomlkit.table()
         entry: Any = document["preset"][name]
+        if isinstance(entry, InlineTable):  # of dotted keys in braces none can be taken out
+            fresh = tomlkit.inline_table()
+            fresh.trivia.comment_ws, fresh.trivia.comment = entry.trivia.comment_ws, entry.trivia.comment
+            document["preset"][name] = entry = fresh
         for key in _ids(entry).keys() - values.keys():
             _drop(entry, key)
         for key, value in values.items():
@@ -205,6 +221,8 @@ def _put_presets(document: Any, presets: Mapping[str, Mapping[str, float] | None
                 entry[key] = number  # a quoted key: whatever stands beside it, it fits
             elif found[0][found[1]] != number:
                 found[0][found[1]] = number
+        if is_new:
+            entry.add(tomlkit.nl())
 
 
 def _drop(table: Any, name: str) -> None:

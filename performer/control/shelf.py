@@ -37,10 +37,14 @@ class Shelf:
         self.edits = dict(changed)  # what is other than in the setlist
         self._put_up(presets, table)
 
-    def take(self, presets: Sequence[Preset], *, table: ParamTable) -> None:
-        """Go on with the presets of an edited setlist; what hands did to those that were not edited still holds."""
-        self.edits = still_shelved(self.edits, self._written, presets, size=len(table))
+    def take(self, presets: Sequence[Preset], *, table: ParamTable) -> bool:
+        """Go on with the presets of an edited setlist; what hands did to those that were not edited still holds. Whether
+        any was edited."""
+        before = [wide(preset, size=len(table)) for preset in self._written]
+        names = [[each.name for each in written] for written in (before, presets)]
+        self.edits = still_shelved(self.edits, before, presets, size=len(table))
         self._put_up(presets, table)
+        return names[0] != names[1] or not all(map(is_same, before, presets))
 
     def _put_up(self, presets: Sequence[Preset], table: ParamTable) -> None:
         self._table = table

@@ -134,6 +134,10 @@ class WebServer:
         """Who is connected by WebSocket."""
         return self._clients
 
+    def take(self, tree: Tree, *, about: dict[str, object]) -> None:
+        """Tell from now on what an edited setlist says."""
+        self._tree, self._about = tree, about
+
     async def start(self, listener: socket.socket) -> None:
         """Serve on a socket that is bound already."""
         await self._runner.setup()

@@ -26,7 +26,7 @@ STATUS = np.dtype(
         ("live", "S80"),  # how it stands with Ableton Live
         ("midi", "S120"),  # the inputs that are open, or why there are none
         ("reloads", "i4"),  # how often somebody has asked for the setlist to be read again
-        ("saved", "S64"),  # sha256 of the setlist as it was saved last, in hexadecimal
+        ("saved", "S129"),  # sha256 of the setlist before and after it was saved last, in hexadecimal
     ]
 )
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from performer.audio.features import feature_names, hit_kinds
@@ -188,7 +188,8 @@ PRESS = st.one_of(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)
+@example(presses=[(("preset.load", "night"), 2)], moves={"preset.b": 2}, first=0)  # both in one frame of the slower
 @given(
     presses=st.lists(st.tuples(PRESS, st.integers(0, 40)), max_size=6),
     moves=st.dictionaries(st.sampled_from(["glow.amount", "glow.zoom", "preset.b"]), st.integers(1, 40), max_size=2),

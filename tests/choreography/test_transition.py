@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from performer.bridges import Bridge, Side
+from performer.choreography.safe import Chosen
 from performer.choreography.score import Length
 from performer.choreography.transition import (
     ARRIVES,
@@ -23,6 +24,7 @@ from performer.flow import ControlEvent
 from performer.params import Controls, reduce
 from performer.routes import CURVES
 from tests.choreography.test_plan import FPS, QUIET, anatomy, plan_of, siblings, tick_at
+from tests.choreography.test_safe import outside
 
 LASTS = Length(2.0)
 FRAMES = int(2.0 * FPS)
@@ -264,3 +266,11 @@ def test_two_runs_of_every_transition_are_equal_bit_for_bit():
         for one, other in zip(*runs, strict=True):
             assert (one[2].ws == other[2].ws).all() and one[2].part == other[2].part
             assert (one[1].values == other[1].values).all()
+
+
+def test_a_second_go_does_not_lead_out_of_a_safe_region():
+    body = replace(anatomy(), chosen=Chosen(numbers=(3, 5, 8, 13)))
+    cues = [{"seed": seed, "fade": LASTS, "values": {"latent.coarse": 3.0 * seed, "walk.speed": 2.0}} for seed in (0, 1, -1)]
+    seen = played(plan_of(*cues, body=body), 160, {40: "cue.go", 60: "cue.go"})
+    rows = np.concatenate([latent.ws for _, _, latent in seen[38::4]])
+    assert outside(body.hull(), rows - body.w_avg) < 1e-3

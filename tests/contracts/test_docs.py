@@ -14,7 +14,7 @@ from performer.choreography.lfo import lfo_params
 from performer.choreography.modulation import MADE
 from performer.choreography.motion import bend_params, motion_params
 from performer.cli import Play
-from performer.params import FREE_INPUTS, Kind, base_params
+from performer.params import FREE_INPUTS, PRESET_PADS, Kind, base_params
 from performer.routes import CURVES, DRAWN, MODES, RouteFile
 from performer.stage.compositor import effect_params, stage_params
 from performer.stage.keys import KEYS, WINDOW_KEYS
@@ -33,7 +33,7 @@ PARAMS = [
 ]
 
 
-FAMILY = f"`{FREE_INPUTS[0]}` to `{FREE_INPUTS[-1]}`"
+FAMILIES = {name: f"`{each[0]}` to `{each[-1]}`" for each in (FREE_INPUTS, PRESET_PADS) for name in each}
 
 
 def text_of(name: str) -> str:
@@ -49,7 +49,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("param", PARAMS, ids=lambda param: param.id)
 def test_every_parameter_stands_in_the_table_with_its_range_and_default(param):
-    name = FAMILY if param.id in FREE_INPUTS else f"`{param.id}`"
+    name = FAMILIES.get(param.id, f"`{param.id}`")
     rows = [line for line in text_of("docs/setlists.md").splitlines() if line.startswith(f"| {name} |")]
     assert len(rows) == 1, f"docs/setlists.md, All parameters: expected one row for {param.id}"
     _, _, span, unit, default, what, _ = (cell.strip() for cell in rows[0].split("|"))

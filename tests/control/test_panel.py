@@ -26,6 +26,8 @@ LAST = """
 name = "calm"
 from = "mix.all.level"
 to = "latent.fine"
+[preset.dim]
+latent.noise = 0.25
 [[cue]]
 id = "3"
 name = "The <end>"
@@ -214,6 +216,61 @@ def test_a_route_is_added_edited_removed_taken_back_and_saved(page, played):
     page.click("#save")
     page.wait_for_function("() => document.getElementById('toast').textContent === 'saved in show.toml'")
     assert tomllib.loads(played.setlist.read_text()) == tomllib.loads(SETLIST + LAST)
+
+
+def test_a_look_is_saved_glided_to_and_taken_back(page, played):
+    drag(page, "preset.time", 0.0)
+    played.until("preset/time", 0.0)
+    page.wait_for_selector('[data-preset="dim"]')
+    page.click('[data-preset="dim"]')
+    played.until("latent/noise", 0.25)
+    played.until("preset/current", "dim")
+    page.wait_for_selector('[data-preset="dim"].on')
+    page.click("#undo")
+    played.until("latent/noise", 1.0)
+    page.wait_for_function("() => document.getElementById('toast').textContent === 'taken back: preset dim'")
+    page.click("#redo")
+    played.until("latent/noise", 0.25)
+    played.send("/perf/latent/coarse", 1.5)
+    played.until("latent/coarse", 1.5)
+    page.fill("#preset-name", "bright")
+    page.click("#preset-save")
+    page.wait_for_selector('[data-preset="bright"]')
+    page.wait_for_function("() => document.getElementById('toast').textContent === 'saved in show.toml'")
+    saved = tomllib.loads(played.setlist.read_text())["preset"]
+    assert saved == {"dim": {"latent": {"noise": 0.25}}, "bright": {"latent.noise": 0.25, "latent.coarse": 1.5}}
+    page.keyboard.press("Control+z")  # that it was saved
+    page.wait_for_selector('[data-preset="bright"]', state="detached")
+    page.keyboard.press("Control+Shift+z")
+    page.wait_for_selector('[data-preset="bright"]')
+    hold(page, "bright")
+    assert page.inner_text("#preset-opened") == "bright"
+    page.click("#preset-b")
+    played.until("preset/b", 2)
+    page.wait_for_function("() => document.querySelector('[data-preset=\"bright\"] small').textContent === 'B'")
+    page.click("#preset-b")
+    played.until("preset/b", 0)
+    page.click("#preset-remove")
+    page.wait_for_selector('[data-preset="bright"]', state="detached")
+    assert page.locator("#preset-menu").is_hidden()
+    page.wait_for_function("() => document.getElementById('toast').textContent === 'saved in show.toml'")
+    end = time.monotonic() + PATIENCE_S
+    while "bright" in tomllib.loads(played.setlist.read_text())["preset"]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    page.click("#surprise")
+    page.click("#undo")
+    page.wait_for_function("() => document.getElementById('toast').textContent === 'taken back: surprise'")
+
+
+def hold(page, name):
+    """A finger that stays."""
+    button = page.locator(f'[data-preset="{name}"]')
+    box = button.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.wait_for_selector("#preset-menu:visible")
+    page.mouse.up()
 
 
 def test_the_programme_is_seen_and_moves(page):

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from performer import resources
-from performer.control.saving import save
+from performer.control.saving import save, save_presets
 from performer.refusal import Refused
 from performer.routes import RouteFile
 
@@ -177,3 +177,66 @@ def test_what_cannot_be_saved_leaves_the_file_as_it_was(path, monkeypatch):
     monkeypatch.setattr(resources, "is_installed", lambda _: True)
     with pytest.raises(Refused, match="copy it"):
         save(path, binds={})
+
+
+def saved_presets(path, **presets) -> dict:
+    save_presets(path, presets)
+    return tomllib.loads(path.read_text()).get("preset", {})
+
+
+def test_presets_are_added_changed_and_removed_and_everything_else_stays(path):
+    values = {"feedback.amount": 0.8123456789, "noise.seed": 7, "latent.coarse": -1.0}
+    assert saved_presets(path, night=values) == {
+        "night": {"feedback.amount": 0.812346, "noise.seed": 7, "latent.coarse": -1}
+    }
+    text = path.read_text()
+    assert text.startswith(SHOW) and text[len(SHOW) :].startswith("\n[preset.night]\n")
+    assert saved_presets(path, day={"walk.speed": 1.0}, night={"noise.seed": 9}) == {
+        "night": {"noise.seed": 9},
+        "day": {"walk.speed": 1},
+    }
+    assert saved_presets(path, night=None) == {"day": {"walk.speed": 1}}
+    assert saved_presets(path, day=None, nobody=None) == {}
+    assert tomllib.loads(path.read_text()) == tomllib.loads(SHOW) and comments(path.read_text()) == comments(SHOW)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '[preset.night]\nlfo.1.rate = 0.1 # slow\n"lfo.1.beats" = 2\nwalk = { speed = 1.0, lag = 0.5 }\n',
+        "[preset]\nnight = { lfo.1.rate = 0.1, lfo.1.beats = 2, walk.lag = 0.5 } # slow\n",
+        "[preset.night.lfo.1]\nrate = 0.1 # slow\nbeats = 2\n[preset.night.walk]\nlag = 0.5\n",
+        '[preset.night]\n"lfo.1.rate" = 0.1 # slow\n[preset.night.lfo]\n1.beats = 2\n[cues]\n[preset.night.walk]\nlag = 1\n',
+    ],
+)
+def test_a_preset_is_changed_however_it_is_written(tmp_path, written):
+    path = tmp_path / "show.toml"
+    path.write_text(f"schema = 1\n{written}")
+
+    def flat(content: dict, above: str = "") -> dict:
+        found = {}
+        for key, value in content.items():
+            found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+        return found
+
+    wanted = {"lfo.1.rate": 0.25, "walk.lag": 0.75, "grade.hue": 0.5}
+    assert flat(saved_presets(path, night=wanted, other={"macro.1": 1.0})) == {
+        **{f"night.{key}": value for key, value in wanted.items()},
+        "other.macro.1": 1,
+    }
+    assert comments(path.read_text()) == [" slow"]
+    assert flat(saved_presets(path, night=None)) == {"other.macro.1": 1}
+
+
+def test_names_of_presets_are_nothing_but_names(path):
+    for name in ('"\n[params]\nwalk.speed = 4 #', "a.b", "[[cue]]", "Ночь", "'", "x = 1"):
+        assert saved_presets(path, **{name: {"macro.1": 0.5}})[name] == {"macro.1": 0.5}
+    content = tomllib.loads(path.read_text())
+    del content["preset"]
+    assert content == tomllib.loads(SHOW)
+
+
+def test_everything_is_saved_at_once(path):
+    save(path, binds={}, knobs={"route.kick": 1.5}, presets={"night": {"macro.1": 0.5}}, cue="1")
+    content = tomllib.loads(path.read_text())
+    assert (content["preset"], content["params"]["route"]) == ({"night": {"macro.1": 0.5}}, {"kick": 1.5})

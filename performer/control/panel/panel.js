@@ -1,5 +1,6 @@
 // The panel: what is drawn from the tree of OSCQuery, and what fingers and keys do.
 
+import * as looks from "./looks.js";
 import * as routes from "./routes.js";
 import { at, connect, flip, hold, log, make, move, on, say, send, set, values, watch, watched, withToken } from "./show.js";
 
@@ -64,14 +65,8 @@ function build(tree) {
   for (const id of ["out.dimmer", "latent.truncation", "routes.amount"]) if (byId.has(id)) at("output").append(row(byId.get(id)));
   buildGroups(params);
   routes.prepare(show, params.map(param => param.id));
-  for (const cue of show.cues) {
-    const label = make("span", { textContent: cue.name || cue.id });
-    const button = make("button", {}, label, make("small", { textContent: cue.notes || cue.id }));
-    button.onclick = () => send("cue/load", cue.id); button.dataset.cue = cue.id;
-    const arm = make("button", { className: "arm", textContent: "disarm" });
-    arm.onclick = () => send(disarmed.has(cue.id) ? "cue/arm" : "cue/disarm", cue.id);
-    at("cues").append(make("div", { className: "cue" }, button, arm));
-  }
+  looks.prepare(row, byId);
+  buildCues();
   for (const button of at("quantize").children) {
     const beats = Number(button.dataset.beats);
     button.onclick = () => { send("cue/quantize", beats); hold("cue/quantize"); set("cue/quantize", beats); };
@@ -93,6 +88,16 @@ function build(tree) {
   watch("sys/p99_ms", value => { at("p99").textContent = value.toFixed(1) + " ms"; });
   watch("sys/latency_ms", value => { at("latency").textContent = value > 0 ? value.toFixed(0) + " ms" : "-"; });
   watch("cue/wait", cuesChanged);
+}
+function buildCues() {
+  at("cues").replaceChildren(...show.cues.map(cue => {
+    const label = make("span", { textContent: cue.name || cue.id });
+    const button = make("button", {}, label, make("small", { textContent: cue.notes || cue.id }));
+    button.onclick = () => send("cue/load", cue.id); button.dataset.cue = cue.id;
+    const arm = make("button", { className: "arm", textContent: "disarm" });
+    arm.onclick = () => send(disarmed.has(cue.id) ? "cue/arm" : "cue/disarm", cue.id);
+    return make("div", { className: "cue" }, button, arm);
+  }));
 }
 function buildGroups(params) {
   const groups = new Map();
@@ -151,6 +156,15 @@ on("cue/standby", id => { standby = id; cuesChanged(); });
 on("cue/waiting", id => { waiting = id; cuesChanged(); });
 on("cue/disarmed", ids => { disarmed = new Set(ids.split("\n").filter(Boolean)); cuesChanged(); });
 
+// The setlist was edited, and the show plays it as it is now.
+on("sys/setlist", async () => {
+  try {
+    show = await (await fetch("/panel.json" + withToken)).json();
+    at("name").textContent = document.title = show.name;
+    buildCues(); cuesChanged(); routes.renew(); looks.renew();
+  } catch { location.reload(); }
+});
+
 // What is told in words
 on("transport/leader", text => { at("leader").textContent = text; });
 on("sys/engine", text => { at("engine").textContent = text; });
@@ -197,6 +211,9 @@ async function watchProgramme() {
 const KEYS = { " ": "cue/go", ArrowRight: "cue/go", ArrowLeft: "cue/prev", ArrowDown: "cue/next", p: "cue/panic", t: "transport/tap" };
 document.addEventListener("keydown", event => {
   const typed = ["search", "text"].includes(event.target.type) || event.target.tagName === "SELECT";
+  if (!typed && (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
+    event.preventDefault(); send(event.shiftKey ? "sys/redo" : "sys/undo");
+  }
   if (typed || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.type === "range" && event.key.startsWith("Arrow")) return;
   if (KEYS[event.key]) { event.preventDefault(); send(KEYS[event.key]); }
@@ -213,7 +230,7 @@ async function begin() {
     build(tree);
     // Of what is heard, a thousand numbers a second, only what has a meter here; of everything else, all.
     const others = Object.keys(tree.CONTENTS).filter(name => name !== "audio");
-    connect(show.prefix, () => [...others, ...watched().filter(path => path.startsWith("audio/"))], routes.renew);
+    connect(show.prefix, () => [...others, ...watched().filter(path => path.startsWith("audio/"))], () => { routes.renew(); looks.renew(); });
     watchProgramme();
   } catch (error) { console.warn(error); setTimeout(begin, 1000); }
 }
