@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when run by
 from benchmarks import report, rig
 from performer import resources
 from performer.audio.source import SourceSpec
+from performer.choreography.plan import Plan
+from performer.setlist import Setlist
 from performer.show import Show
 
 BETWEEN_S = 0.5  # from one edit that is taken to the next
@@ -87,9 +89,9 @@ def _edited(show: Show, path: Path, seconds: float) -> tuple[list[float], list[f
     text, latencies_s, takes_s = path.read_text(), [], []
     take = show._take
 
-    def timed(*args: Any) -> None:
+    def timed(setlist: Setlist, plan: Plan) -> None:
         began_s = time.perf_counter()
-        take(*args)
+        take(setlist, plan)
         takes_s.append(time.perf_counter() - began_s)
 
     show._take = timed

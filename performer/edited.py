@@ -46,7 +46,9 @@ def obstacles(playing: Setlist, edited: Setlist) -> list[str]:
     mixes = [path.stem for path in edited.mixes if path not in playing.mixes]
     found += [f"the shader {name} of a transition, which no cue had," for name in mixes]
     if not found:
-        found += [f"the shader of {name}, which has other inputs than it had," for name in _other_inputs(playing, edited)]
+        found += [
+            f"the shader of {name}, which has other inputs than it had," for name in _other_inputs(playing, edited)
+        ]
     return [f"{edited.path}: {what} {LATER}" for what in found]
 
 
@@ -134,9 +136,7 @@ def _cue(cue: Cue, rows: np.ndarray, table: ParamTable, creature: int) -> Cue:
     ways = cue.keyframes
     if ways is not None:
         ways = replace(ways, values=tuple((int(rows[row]), way, is_smooth) for row, way, is_smooth in ways.values))
-    return replace(
-        cue, creature=creature, values=frozen_array(values), named=frozen_array(named), keyframes=ways
-    )
+    return replace(cue, creature=creature, values=frozen_array(values), named=frozen_array(named), keyframes=ways)
 
 
 def _preset(preset: Preset, rows: np.ndarray, table: ParamTable) -> Preset:

@@ -32,8 +32,8 @@ class Preset:
 
 def wide(preset: Preset, *, size: int) -> Preset:
     """The same in a table that has grown to `size` rows."""
-    more = size - len(preset.named)
-    return preset if more <= 0 else Preset(preset.name, np.pad(preset.named, (0, more)), np.pad(preset.values, (0, more)))
+    more = (0, size - len(preset.named))
+    return preset if more[1] <= 0 else Preset(preset.name, np.pad(preset.named, more), np.pad(preset.values, more))
 
 
 def is_same(first: Preset | None, second: Preset | None) -> bool:

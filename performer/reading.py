@@ -3,18 +3,15 @@
 To read and check a setlist takes tens of milliseconds of Python, which would hold up the frames of the process that it runs
 in. Checkpoints are not handed over: they are named, and the show knows most of them already.
 
-Thread: the main thread of its own process. It gives way to everything else on the machine.
+Thread: the main thread of its own process, which the show has give way to everything else on the machine.
 """
 
 import dataclasses
 import signal
-import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from performer import setlist as setlists
 from performer.audio.source import SourceSpec
@@ -46,7 +43,6 @@ class Named:
 def main(asked: Asked, theirs: Connection) -> None:
     """Send `("refused", problems)`, or pieces `(field, values)` of a setlist, and then `("whole", None)`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the show's to handle
-    psutil.Process().nice(psutil.IDLE_PRIORITY_CLASS if sys.platform == "win32" else 19)
     try:
         setlist = setlists.load(
             asked.path,

@@ -10,12 +10,15 @@ Thread: `ask`, `saved`, `ready` and `close` on the render thread; everything els
 import contextlib
 import hashlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from performer.choreography.plan import Plan
 from performer.creatures import Creature
@@ -162,10 +165,11 @@ class Reloads:
     def _read(self) -> Setlist | list[str]:
         """The setlist as its files are now, or what is wrong with them."""
         ours, theirs = SPAWN.Pipe(duplex=False)
-        self._reader = reader = SPAWN.Process(
-            target=main, args=(self._asked, theirs), name="performer-reader", daemon=True
-        )
+        reader = SPAWN.Process(target=main, args=(self._asked, theirs), name="performer-reader", daemon=True)
         reader.start()
+        self._reader = reader
+        with contextlib.suppress(psutil.Error):  # from its beginning: what it imports takes longer than what it reads
+            psutil.Process(reader.pid).nice(psutil.IDLE_PRIORITY_CLASS if sys.platform == "win32" else 19)
         theirs.close()
         fields: dict[str, Any] = {}
         try:

@@ -194,9 +194,7 @@ class Plan:
         """Play these cues. ghosts: cues that are no part of the score any more; they fade away, or play until the next."""
         self.score = Score(cues)
         self.cues = (*self.score.cues, *ghosts)
-        self._triggers = Triggers(
-            self.score.cues, silence=self._features.get("silence"), offset_of=self._offset_of
-        )
+        self._triggers = Triggers(self.score.cues, silence=self._features.get("silence"), offset_of=self._offset_of)
 
     def enter(self, index: int, *, at_s: float, beat: float) -> Memory:
         """The memory of a show that begins with cue `index` at show time `at_s`."""
@@ -237,9 +235,7 @@ class Plan:
             if done < 1.0 and (is_mending or cue.transition.kind != "cut"):
                 stand = self._stand(memory, done=max(done, 0.0))
             else:
-                memory = replace(
-                    memory, previous=None, pair=None, is_cut_short=False, remnant=None, mended_s=None
-                )
+                memory = replace(memory, previous=None, pair=None, is_cut_short=False, remnant=None, mended_s=None)
 
         routed = not memory.place.is_panicked
         meters = np.zeros((len(self.route_names), 2), np.float32)

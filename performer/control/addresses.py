@@ -104,9 +104,7 @@ class Dispatcher:
         for address, bind in binds.items():
             self.bind(address, bind)
 
-    def take(
-        self, table: ParamTable, *, binds: Mapping[str, Bind], triggers: Mapping[str, Sequence[Press]]
-    ) -> None:
+    def take(self, table: ParamTable, *, binds: Mapping[str, Bind], triggers: Mapping[str, Sequence[Press]]) -> None:
         """Go on with what an edited setlist says. What was learnt and unbound since still holds, but where it says
         something else now; buttons that are held are not pressed again."""
         before, bound = self._written, self.binds

@@ -347,9 +347,7 @@ class Hands:
             "presets": tuple(presets),
             "live": live,
         }
-        self._job = replace(
-            before, **news, changed_routes=self._changed_routes, changed_presets=self._changed_presets
-        )
+        self._job = replace(before, **news, changed_routes=self._changed_routes, changed_presets=self._changed_presets)
         self._outbox.post(news)
 
     def refuse(self, text: str) -> None:

@@ -47,9 +47,7 @@ class Matrix:
         for name, route in changed.items():
             self._keep(name, route)
 
-    def take(
-        self, routes: Sequence[tuple[str, RouteFile]], *, known: Mapping[str, Span], table: ParamTable
-    ) -> None:
+    def take(self, routes: Sequence[tuple[str, RouteFile]], *, known: Mapping[str, Span], table: ParamTable) -> None:
         """Go on with the routes of an edited setlist; what hands did to those that were not edited still holds."""
         written = {route.name: route for _, route in routes}
         self.edits = holding(self.edits, self._written, written)

@@ -117,13 +117,15 @@ class Surfaces:
         self._subscribers.pop(target, None)
 
     def dump(self, target: Addressee, datagrams: list[bytes | int]) -> None:
-        """Send all of these, in portions; a number is a row, of which the value at that moment is sent.
+        """Send all of these, in portions; a number is a row, of which the value at that moment is sent. What still waits
+        for the same target comes first, but for what would be sent twice.
 
         Raises OscError where too many are served at once.
         """
         if target not in self._dumps and len(self._dumps) >= MOST_SUBSCRIBERS:
             raise OscError(f"{MOST_SUBSCRIBERS} dumps are being sent already")
-        self._dumps[target] = datagrams
+        fresh = set(datagrams)
+        self._dumps[target] = [*(each for each in self._dumps.get(target, ()) if each not in fresh), *datagrams]
 
     def announce(self, datagram: bytes, *, but: Addressee) -> None:
         """Send to all subscribers but this one, who has been told."""

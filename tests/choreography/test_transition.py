@@ -270,7 +270,9 @@ def test_two_runs_of_every_transition_are_equal_bit_for_bit():
 
 def test_a_second_go_does_not_lead_out_of_a_safe_region():
     body = replace(anatomy(), chosen=Chosen(numbers=(3, 5, 8, 13)))
-    cues = [{"seed": seed, "fade": LASTS, "values": {"latent.coarse": 3.0 * seed, "walk.speed": 2.0}} for seed in (0, 1, -1)]
+    cues = [
+        {"seed": seed, "fade": LASTS, "values": {"latent.coarse": 3.0 * seed, "walk.speed": 2.0}} for seed in (0, 1, -1)
+    ]
     seen = played(plan_of(*cues, body=body), 160, {40: "cue.go", 60: "cue.go"})
     rows = np.concatenate([latent.ws for _, _, latent in seen[38::4]])
     assert outside(body.hull(), rows - body.w_avg) < 1e-3

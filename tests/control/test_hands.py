@@ -374,7 +374,7 @@ def test_values_survive_the_table(hands):
     """What is published is what the control process reads, in the table's order."""
     values = np.arange(len(TABLE), dtype=np.float32)
     hands.publish(state(values=values))
-    assert (hands._state.read()["values"] == values).all()
+    assert (hands._state.read()["values"][: len(values)] == values).all()
 
 
 @pytest.mark.parametrize("word", ["subscribe", "sync"])

@@ -118,6 +118,9 @@ def test_presets_are_listed_and_asked_for(hands, peer):
     peer.send("/perf/sys/presets")
     got = peer.heard(until=lambda got: len(got.get("/perf/sys/preset", ())) == 2)
     assert got["/perf/sys/preset"] == [("night", 1.0), ("day", 2.0)]
+    for word in ("routes", "presets", "routes"):  # all at once: none takes another's place
+        peer.send(f"/perf/sys/{word}")
+    got = peer.heard(until=lambda got: "/perf/sys/route" in got and len(got.get("/perf/sys/preset", ())) == 2)
     peer.send("/perf/preset/load", "night")
     peer.send("/perf/preset/load", 2)
     peer.send("/perf/preset/1")

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Played:
     """A show, its file, and what was said."""
 
-    def __init__(self, folder: Path, **changes: object) -> None:
+    def __init__(self, folder: Path, **changes: Any) -> None:
         self.path = folder / "show.toml"
         options = PlayOptions(
             setlist=str(self.path), headless=True, size_px=(160, 90), osc_host="127.0.0.1", osc_port=free_port(),
@@ -96,6 +97,7 @@ class Played:
 
     def asked(self, address: str, until: Callable[[object], bool]) -> None:
         """Ask the control process for a value until it is as wanted."""
+
         def heard() -> bool:
             self.peer.send(address, "?")
             self.show.frame()
@@ -104,6 +106,7 @@ class Played:
             except AssertionError:
                 return False
             return until(got[address][-1])
+
         play_until(self.show, heard)
 
 
@@ -114,7 +117,7 @@ def played(tmp_path: Path) -> Iterator[Callable[..., Played]]:
         species.write(tmp_path / f"s{number}.safetensors", made_of(tensors_of(seed=seed)))
     (tmp_path / "show.toml").write_text(TEXT)
 
-    def make(**changes: object) -> Played:
+    def make(**changes: Any) -> Played:
         made.append(Played(tmp_path, **changes))
         return made[-1]
 
@@ -128,23 +131,43 @@ def test_an_edited_value_glides_and_the_cue_goes_on_where_it_was(played):
     it = played()
     before = it.show._memory.current
     seen: list[float] = []
+    at_s: list[float] = []
     it.write(TEXT.replace('"grade.saturation" = 1.0', '"grade.saturation" = 0.2'))
-    old, memory = it.show.setlist, None
+    old, memory = it.show.setlist, it.show._memory
     while not seen or seen[-1] > 0.2001:
         latent = it.show._memory.latent
         it.show.frame()
         if it.show.setlist is not old:
-            memory = memory or it.show._memory
+            memory = it.show._memory
             seen.append(it.value("grade.saturation"))
+            at_s.append(it.show._photon_s)
             assert np.abs(it.show._memory.latent.ws - latent.ws).max() < 0.2
         assert len(seen) < 500
     assert memory.current.started_s == before.started_s and memory.place.count == 0
-    assert len(seen) > 5 and seen == sorted(seen, reverse=True) and seen[0] > 0.9
-    assert max(a - b for a, b in zip(seen, seen[1:], strict=False)) < 0.3
+    assert len(seen) > 2 and seen == sorted(seen, reverse=True) and seen[0] > 0.7
+    assert (np.abs(np.diff(seen)) < 4.0 * np.diff(at_s)).all()
     for _ in range(20):
         it.show.frame()
     assert it.show._memory.previous is None and it.show._memory.mended_s is None
     assert it.said("show.toml is taken as it is now")
+
+
+def test_an_edit_in_the_middle_of_a_fade_makes_nothing_leap(played):
+    it = played()
+    it.edit(('name = "wing"\nfade = 0', 'name = "wing"\nfade = 6\nseed = 9\nparams = { "grade.saturation" = 0.0 }'))
+    it.peer.send("/perf/cue/go")
+    play_until(it.show, lambda: it.show.cue == 1 and it.value("grade.saturation") < 0.7)
+    it.write(it.path.read_text().replace('"grade.saturation" = 0.0', '"grade.saturation" = 1.8'))
+    old, seen, ways, at_s = it.show.setlist, [], [], []
+    while it.show.setlist is old or it.show._memory.previous is not None:
+        before = it.show._memory.latent
+        it.show.frame()
+        seen.append(it.value("grade.saturation"))
+        at_s.append(it.show._photon_s)
+        ways.append(np.abs(it.show._memory.latent.ws - before.ws).max())
+        assert len(seen) < 500
+    assert (np.abs(np.diff(seen)) < 8.0 * np.diff(at_s)).all() and max(ways) < 0.9
+    assert seen[-1] == pytest.approx(1.8)
 
 
 def test_what_was_not_edited_goes_on_bit_for_bit(played, monkeypatch):
@@ -153,7 +176,9 @@ def test_what_was_not_edited_goes_on_bit_for_bit(played, monkeypatch):
         it.show.frame()
     show = it.show
     memory, plan, controls = show._memory, show.plan, show._controls
-    it.edit(("fade = 0\nparams", "fade = 3\nnotes = 'of the egg'\nparams"), ('name = "wing"', 'name = "wings"\nseed = 9'))
+    it.edit(
+        ("fade = 0\nparams", "fade = 3\nnotes = 'of the egg'\nparams"), ('name = "wing"', 'name = "wings"\nseed = 9')
+    )
     assert show.setlist.cues[0].notes == "of the egg" and show.plan is not plan
     from performer.choreography.carrying import carried
     from performer.edited import plan_of
