@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from performer import setlist as setlists
 from performer.audio.features import feature_names
 from performer.audio.knobs import ear_params
 from performer.choosing import SafeFile
@@ -16,6 +15,7 @@ from performer.choreography.motion import bend_params, motion_params
 from performer.cli import Play
 from performer.params import FREE_INPUTS, PRESET_PADS, Kind, base_params
 from performer.routes import CURVES, DRAWN, MODES, RouteFile
+from performer.setlist import file as files
 from performer.stage.compositor import effect_params, stage_params
 from performer.stage.keys import KEYS, WINDOW_KEYS
 from performer.triggers import TriggerFile
@@ -66,17 +66,17 @@ def test_every_parameter_stands_in_the_table_with_its_range_and_default(param):
 def test_every_key_of_a_setlist_is_explained():
     text = text_of("docs/setlists.md")
     kinds = (
-        setlists._SetlistFile,
-        setlists._AudioFile,
-        setlists._VoiceFile,
-        setlists._CueFile,
-        setlists._KeyframeFile,
+        files.SetlistFile,
+        files.AudioFile,
+        files.VoiceFile,
+        files.CueFile,
+        files.KeyframeFile,
         SafeFile,
         RouteFile,
-        setlists._BindFile,
-        setlists._ControlFile,
-        setlists._AbletonFile,
-        setlists._LiveKnobFile,
+        files.BindFile,
+        files.ControlFile,
+        files.AbletonFile,
+        files.LiveKnobFile,
         TriggerFile,
     )
     keys = {name for kind in kinds for name in kind.__struct_encode_fields__}
