@@ -199,6 +199,9 @@ class LatentFrame:
     creature: int = 0  # which of the show's creatures draws it
     partner: "LatentFrame | None" = None  # what another creature draws meanwhile; None where none is seen
     part: float = 0.0  # how much of the partner is seen, 0..1
+    member: int = 0  # which of several animals that share the frame ...
+    members: int = 1  # ... of how many
+    swarm: "tuple[LatentFrame, ...]" = ()  # the others of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +229,8 @@ class Image:
     serial: int  # counts images since the engine was activated; a new serial is a new picture
     submitted_s: float  # show time at which its latent was submitted
     ready_s: float  # show time at which it was finished
+    member: int = 0  # which of several animals that share the frame, as its latent says ...
+    members: int = 1  # ... of how many
 
 
 @dataclass(frozen=True, slots=True)

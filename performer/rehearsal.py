@@ -27,7 +27,7 @@ from performer.choreography.plan import Memory
 from performer.choreography.score import Cue
 from performer.choreography.transport import Transport
 from performer.clock import SystemClock
-from performer.engines.host import AUTO, EngineHost
+from performer.engines.host import AUTO
 from performer.flow import (
     U8,
     AudioEvent,
@@ -43,6 +43,7 @@ from performer.flow import (
 from performer.notices import Notices
 from performer.params import Controls, reduce
 from performer.refusal import Refused
+from performer.role import Role, turn_of
 from performer.setlist import Setlist
 from performer.stage.compositor import Stage
 from performer.stage.outputs.headless import Headless
@@ -316,17 +317,19 @@ def drawn(moment: Moment, *, cast: Cast, stage: Stage, clock: SystemClock) -> No
     """Draw one frame on the stage, with the very pictures of its latents. Raises Refused where none come."""
     latent, partner = moment.latent, moment.latent.partner
     part = latent.part if partner is not None else 0.0
-    image = _image(cast.roles[latent.creature].host, latent, clock) if part < 1.0 else None
+    image = _image(cast.roles[latent.creature], latent, clock, frame=moment.tick.frame) if part < 1.0 else None
     over, who = None, (latent.creature, latent.creature)
     if partner is not None:
-        over, who = _image(cast.roles[partner.creature].host, partner, clock), (who[0], partner.creature)
+        over = _image(cast.roles[partner.creature], partner, clock, frame=moment.tick.frame)
+        who = latent.creature, partner.creature
     stage.show(image, moment.params, moment.tick, over=over, part=part, who=who, sound=moment.heard)
 
 
-def _image(host: EngineHost, latent: LatentFrame, clock: SystemClock) -> Image:
+def _image(role: Role, latent: LatentFrame, clock: SystemClock, *, frame: int) -> Image:
     """The picture of this very latent. Raises Refused where none comes."""
     asked_s = clock.now_s()
-    host.submit(latent)
+    host = role.host
+    host.submit(turn_of(latent, frame))
     while clock.now_s() - asked_s < PATIENCE_S:
         image = host.latest()
         if image is not None and image.submitted_s >= asked_s:

@@ -20,6 +20,11 @@ LEAST_SMALL_PX = 256  # smaller ones are no longer the same animal
 HostMaker = Callable[..., EngineHost]
 
 
+def turn_of(latent: LatentFrame, number: int) -> LatentFrame:
+    """Of several animals that share the frame, the one whose turn it is in the frame of this number."""
+    return (latent, *latent.swarm)[number % latent.members]
+
+
 class Role:
     """A creature on stage."""
 

@@ -33,7 +33,7 @@ from performer.params import Controls, reduce
 from performer.reading import Asked
 from performer.refusal import Refused
 from performer.reloading import Reloads, Seen
-from performer.role import Role
+from performer.role import Role, turn_of
 from performer.setlist import Setlist
 from performer.stage.compositor import Stage
 from performer.stage.hud import HudMessage, HudState
@@ -271,6 +271,7 @@ class Show:
             self._draw_by(partner)
 
     def _draw_by(self, latent: LatentFrame) -> None:
+        latent = turn_of(latent, self._frame // self._tier.every)
         self.cast.roles[latent.creature].submit(latent, small=self._tier.small, at_s=self.clock.now_s())
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 
 from performer.choreography.safe import Chosen, Hull
 from performer.flow import F32, F64, GROUP_NAMES, GROUPS, NOISE_MAPS
-from performer.params import Param
+from performer.params import Kind, Param
 
 Values = Mapping[str, float]  # parameter id to value, for one frame
 
@@ -334,8 +334,22 @@ MOTIONS: tuple[Motion, ...] = (
 
 
 def motion_params() -> tuple[Param, ...]:
-    """The parameters of all motions."""
-    return tuple(param for motion in MOTIONS for param in motion.params)
+    """The parameters of all motions, and of how many animals make them."""
+    return (*(param for motion in MOTIONS for param in motion.params), *_SWARM)
+
+
+SWARM_MOST = 9
+_SWARM = (
+    Param(
+        id="swarm.count",
+        kind=Kind.INT,
+        default=1.0,
+        low=1.0,
+        high=float(SWARM_MOST),
+        help="animals that share the frame, each on a walk of its own",
+    ),
+    Param(id="swarm.spread", default=1.0, help="how far they differ from the first"),
+)
 
 
 def ws_from_offsets(

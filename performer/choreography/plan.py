@@ -62,6 +62,7 @@ from performer.params import Controls, Kind, ParamTable
 from performer.presets import Preset, put
 from performer.routes import DRAWN, Route, RouteEdit, names_in
 
+SWARM_SEEDS = 7919  # from one animal of a swarm to the next: each passes others
 HITS_KEPT = 4  # of a kind; more would have to fall on under each other for longer than any release
 HITS_RUNG = 128  # what swings is the sum of all hits: one that is dropped too early makes it jump
 MEND_S = 0.5  # in which the cue that plays glides to what an edit of the setlist has made of it
@@ -167,6 +168,7 @@ class Plan:
         self._motion_rows = [{param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS]
         self._truncation = table.row("latent.truncation")
         self._cutoff = table.row("latent.cutoff")
+        self._swarm, self._spread = table.row("swarm.count"), table.row("swarm.spread")
         self._strangeness = table.row("latent.strangeness")
         self._noise = table.row("latent.noise")
         self._noises = tuple(table.row(f"noise.{group}") for group in GROUP_NAMES)
@@ -347,7 +349,7 @@ class Plan:
     ) -> tuple[Memory, LatentFrame]:
         """From one creature to another: the memory after, and what both draw."""
         # What two species share is mixed; their traits and partners mean something else in each.
-        own = [*self._blends, *self._traits]
+        own = [*self._blends, *self._traits, self._swarm]
         leaving, coming = mixed.copy(), mixed.copy()
         leaving[own], coming[own] = before[own], after[own]
         # Of a picture that nobody sees nothing is drawn.
@@ -373,7 +375,8 @@ class Plan:
         ws = latent.ws + (end - latent.ws) * np.float32(part)
         if self.anatomies[latent.creature].label_row is not None:
             ws[-1] = latent.ws[-1]
-        return replace(latent, ws=frozen_array(ws))
+        swarm = tuple(self._toward(each, end, part) for each in latent.swarm)
+        return replace(latent, ws=frozen_array(ws), swarm=swarm)
 
     def _between(self, before: LatentFrame, after: LatentFrame, stand: Stand) -> LatentFrame:
         """Two latents of a species mixed, each layer group as far as it is."""
@@ -381,6 +384,7 @@ class Plan:
         ws, noise = np.empty(len(after.ws), np.float32), np.empty(len(after.noise), np.float32)
         for group, part in enumerate(stand.groups):
             ws[anatomy.rows(group)], noise[anatomy.noise_rows(group)] = part, part
+        swarm = tuple(self._between(one, other, stand) for one, other in zip(before.swarm, after.swarm, strict=False))
         partner = after.partner or before.partner
         if before.partner is not None and after.partner is not None:
             partner = self._between(before.partner, after.partner, stand)
@@ -393,6 +397,7 @@ class Plan:
             blend=_mixed(before.blend, after.blend, ws),
             partner=partner,
             part=before.part + (after.part - before.part) * stand.mix,
+            swarm=(*swarm, *after.swarm[len(swarm) :]),
         )
 
     # Cues
@@ -529,9 +534,23 @@ class Plan:
         noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
         for number, (_, rate, _, _) in enumerate(self._lfos.values()):
             phase(len(MOTIONS) + 1 + number, float(values[rate]))
-        drawn = partial(self._latent, cue.creature, cue.seed, terms, noise_phase)
+        drawn = partial(self._drawn, cue.creature, cue.seed, terms, noise_phase)
         state = replace(state, lines=tuple(lines), routes=remembered)
         return state, knobs, values, drawn, tuple(pressed)
+
+    def _drawn(self, creature: int, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
+        """What a generator needs to draw one animal, or several that share the frame."""
+        first = self._latent(creature, seed, terms, noise_phase, values)
+        members = int(values[self._swarm])
+        if members == 1:
+            return first
+        spread = np.float32(values[self._spread])
+        swarm = []
+        for member in range(1, members):
+            own = self._latent(creature, seed + member * SWARM_SEEDS, terms, noise_phase, values)
+            ws = frozen_array(first.ws + (own.ws - first.ws) * spread)
+            swarm.append(replace(own, ws=ws, member=member, members=members))
+        return replace(first, members=members, swarm=tuple(swarm))
 
     def _latent(self, creature: int, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
         """What a generator needs to draw the animals of `terms`; with a stranger's own as `partner` where it is seen."""

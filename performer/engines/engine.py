@@ -154,7 +154,14 @@ class SlotEngine(Engine):
                 return
             ready_s = self._clock.now_s()
             self.infer_ms = (ready_s - started_s) * 1000
-            self._newest = Image(pixels=buffer, serial=self.images + 1, submitted_s=submitted_s, ready_s=ready_s)
+            self._newest = Image(
+                pixels=buffer,
+                serial=self.images + 1,
+                submitted_s=submitted_s,
+                ready_s=ready_s,
+                member=latent.member,
+                members=latent.members,
+            )
             self.images += 1  # last: whoever sees the count finds the picture
 
     def _buffer(self, height_px: int, width_px: int) -> Pixels:

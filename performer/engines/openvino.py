@@ -59,6 +59,7 @@ class OpenVinoEngine(Engine):
         self._held: int | None = None  # index of the request whose picture the render thread may be reading
         self._newest: Image | None = None
         self._newest_from: int | None = None
+        self._animal = (0, 1)  # which of how many the busy request draws
         self._started_s = 0.0
         self._submitted_s = 0.0
         self._closing = False
@@ -119,7 +120,7 @@ class OpenVinoEngine(Engine):
         """Start the waiting latent on a request whose picture nobody reads. The lock is held."""
         assert self._waiting is not None
         latent, self._submitted_s = self._waiting
-        self._waiting = None
+        self._animal, self._waiting = (latent.member, latent.members), None
         first = REQUESTS * form_for(latent, forms=len(self._compiled))
         index = next(i for i in range(first, first + REQUESTS) if i not in (self._held, self._newest_from))
         for name, array in self._inputs[index].items():
@@ -146,6 +147,8 @@ class OpenVinoEngine(Engine):
                 serial=self.images,
                 submitted_s=self._submitted_s,
                 ready_s=ready_s,
+                member=self._animal[0],
+                members=self._animal[1],
             )
             self._newest_from = index
             if self._waiting is not None:

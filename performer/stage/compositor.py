@@ -30,10 +30,11 @@ from performer import resources
 from performer.flow import F32, U8, AudioFeatures, Frame, Image, Mix, Params, Tick
 from performer.params import Param, ParamTable
 from performer.stage.chain import Canvas, Copier, Effect, full_screen_corners
+from performer.stage.flock import Flock, Gatherer, swarm_params
 from performer.stage.hud import Hud, HudState
 from performer.stage.isf import END_IMAGE, START_IMAGE, IsfEffect, IsfError, IsfInput, IsfPass, params_of, read_isf
 from performer.stage.outputs.output import Display
-from performer.stage.picture import Mixer, Picture
+from performer.stage.picture import Mixer, Sharpener
 from performer.stage.sound import SoundTextures
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 FRAME_SHADER = resources.SHADERS / "frame.fs"
 DEFAULT_EFFECTS = (resources.SHADERS / "feedback.fs", resources.SHADERS / "grade.fs")
 SOFTWARE_LINES = 360  # height of the internal picture on a software renderer, px
-PICTURES = 3  # two that are mixed, and one that comes before they are gone
 VISIBLE = 0.04  # of a picture: what the eye misses where it is gone at once ...
 LEFT_S = 0.4  # ... so that more of one that is left behind in the middle of a crossfade fades in so long
 DETAILS = (1.0, 0.75, 0.5)  # parts of the internal size at which the effects may run, finest first
@@ -60,8 +60,9 @@ _PLAIN = IsfEffect(
 
 
 def stage_params() -> tuple[Param, ...]:
-    """The parameters of the stage itself: how the square picture sits in the frame. Effects declare their own."""
-    return params_of(FRAME_SHADER)
+    """The parameters of the stage itself: how the picture sits in the frame, and a swarm in the picture. Effects declare
+    their own."""
+    return (*params_of(FRAME_SHADER), *swarm_params())
 
 
 def effect_params(effects: Sequence[str | Path] = DEFAULT_EFFECTS) -> tuple[tuple[Param, ...], tuple[str, ...]]:
@@ -113,10 +114,11 @@ class Stage:
         self._copier = Copier(self._ctx, corners=self._corners)
         self._mixer = Mixer(self._ctx, corners=self._corners)
         self._sounds = SoundTextures(self._ctx)
-        self._pictures: dict[int, Picture] = {}  # by the creature that draws each
-        # Nobody's, for those who come: a picture's shader is not compiled in a show.
-        self._resting = [self._new_picture() for _ in range(PICTURES)]
-        self._seen: tuple[Picture, ...] = ()  # one, or the two that are mixed
+        self._sharpener = Sharpener(self._ctx, corners=self._corners)
+        self._gatherer = Gatherer(self._ctx)
+        self._pictures: dict[int, Flock] = {}  # by the creature that draws each
+        self._resting: list[Flock] = []  # nobody's
+        self._seen: tuple[Flock, ...] = ()  # one, or the two that are mixed
         self._part = 0.0  # how much of the second is seen
         self._spare: list[Canvas] = []  # of a crossfade: each picture framed, the two mixed, and what was left behind
         self._left_s = -math.inf  # when a picture was left behind that was still in sight
@@ -336,7 +338,7 @@ class Stage:
             if self.detail != self._detail:
                 self._detail = self.detail  # before the card can refuse it: the effects then stay as they are
                 self._fit_inner()
-            self._step({who[1]: over, who[0]: image}, tick, part=part, who=who)
+            self._step({who[1]: over, who[0]: image}, values, tick, part=part, who=who)
             if sound is not None:
                 self._sounds.take(sound)
         if not self._seen:
@@ -349,16 +351,16 @@ class Stage:
         if gain <= 0:
             self._canvas.clear()  # exact, whatever a shader adds after its light
 
-    def _picture_of(self, creature: int, *, is_coming: bool) -> Picture | None:
+    def _picture_of(self, creature: int, *, is_coming: bool) -> Flock | None:
         """Where its images go; None before the first is coming."""
         if creature not in self._pictures and is_coming:
-            self._pictures[creature] = self._resting.pop() if self._resting else self._new_picture()
+            made = Flock(mixer=self._mixer, sharpener=self._sharpener, gatherer=self._gatherer)
+            self._pictures[creature] = self._resting.pop() if self._resting else made
         return self._pictures.get(creature)
 
-    def _new_picture(self) -> Picture:
-        return Picture(self._ctx, corners=self._corners, mixer=self._mixer)
-
-    def _step(self, images: Mapping[int, Image | None], tick: Tick, *, part: float, who: tuple[int, int]) -> None:
+    def _step(
+        self, images: Mapping[int, Image | None], values: F32, tick: Tick, *, part: float, who: tuple[int, int]
+    ) -> None:
         """Move on the pictures that are asked for, and settle which are seen, and how much of each."""
         asked = {who[0]} if part <= 0 else {who[1]} if part >= 1 else {*who}
         shown = []
@@ -366,7 +368,13 @@ class Stage:
             if creature in asked or (creature == who[0] and not shown):
                 picture = self._picture_of(creature, is_coming=images[creature] is not None)
                 if picture is not None:
-                    picture.step(images[creature], photon_s=tick.photon_s, dt_s=tick.dt_s)
+                    picture.step(
+                        images[creature],
+                        photon_s=tick.photon_s,
+                        dt_s=tick.dt_s,
+                        size=self._value(values, "swarm.size", 1.0),
+                        drift=self._value(values, "swarm.drift", 0.0),
+                    )
                     shown[:0] = [creature] if picture.texture is not None else []
         if shown:  # or what was there before stays
             before = zip(self._seen, (1 - self._part, self._part), strict=False) if len(self._seen) == 2 else ()
@@ -454,7 +462,15 @@ class Stage:
             *self._spare,
             self._canvas,
         )
-        for each in (*drawn, self._mixer, self._copier, self._sounds, self._corners):
+        for each in (
+            *drawn,
+            self._mixer,
+            self._sharpener,
+            self._gatherer,
+            self._copier,
+            self._sounds,
+            self._corners,
+        ):
             if each is not None:
                 each.release()
 

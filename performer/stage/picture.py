@@ -81,23 +81,40 @@ class Mixer:
         self._program.release()
 
 
-class Picture:
-    """A generator's picture as it stands at a frame, the right way up for GL.
+class Sharpener:
+    """Copies an uploaded image into a canvas of its size, the right way up and sharpened.
 
-    mixer
-        for the fades; stays the caller's.
     sharpness
         0 leaves images as they are, 0.2 undoes most of the spline's blur, more draws halos.
     """
 
-    def __init__(
-        self, ctx: moderngl.Context, *, corners: moderngl.Buffer, mixer: Mixer, sharpness: float = 0.16
-    ) -> None:
+    def __init__(self, ctx: moderngl.Context, *, corners: moderngl.Buffer, sharpness: float = 0.16) -> None:
+        self._program = ctx.program(vertex_shader=FULL_SCREEN_VERTEX, fragment_shader=_SHARPEN)
+        self._program["amount"] = sharpness
+        self._array = ctx.vertex_array(self._program, [(corners, "2f", "corner")])
+
+    def draw(self, texture: moderngl.Texture, *, into: Canvas) -> None:
+        """Draw `texture` all over `into`."""
+        texture.use(0)
+        into.framebuffer.use()
+        self._array.render()
+
+    def release(self) -> None:
+        """Give everything back to the card."""
+        self._array.release()
+        self._program.release()
+
+
+class Picture:
+    """A generator's picture as it stands at a frame, the right way up for GL.
+
+    mixer, sharpener
+        what all pictures are drawn by; stay the caller's.
+    """
+
+    def __init__(self, ctx: moderngl.Context, *, mixer: Mixer, sharpener: Sharpener) -> None:
         self._ctx = ctx
-        self._mixer = mixer
-        self._sharpen = ctx.program(vertex_shader=FULL_SCREEN_VERTEX, fragment_shader=_SHARPEN)
-        self._sharpen["amount"] = sharpness
-        self._sharpen_array = ctx.vertex_array(self._sharpen, [(corners, "2f", "corner")])
+        self._mixer, self._sharpener = mixer, sharpener
         self._upload: Upload | None = None
         self._newest: Canvas | None = None
         self._mixes: list[Canvas] = []
@@ -156,9 +173,7 @@ class Picture:
             self._resize(size)
         assert self._upload is not None and self._newest is not None
         self._upload.put(image.pixels)
-        self._upload.texture.use(0)
-        self._newest.framebuffer.use()
-        self._sharpen_array.render()
+        self._sharpener.draw(self._upload.texture, into=self._newest)
         self._fade_end_s = photon_s - dt_s + min(interval_s, LONGEST_FADE_S) if slower and not first else -1.0
 
     def _resize(self, size: tuple[int, int]) -> None:
@@ -198,7 +213,7 @@ class Picture:
 
     def release(self) -> None:
         """Give everything back to the card."""
-        for each in (self._upload, self._newest, *self._mixes, self._sharpen_array, self._sharpen):
+        for each in (self._upload, self._newest, *self._mixes):
             if each is not None:
                 each.release()
 
