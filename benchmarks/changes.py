@@ -51,7 +51,7 @@ transition = "{kind}"
 fade = 0.8
 next = "{next}"
 """
-EVERY_S = 1.6
+EVERY_S = 1.25
 LARGE_FRAMES = 1.5  # a gap longer than this was seen
 
 

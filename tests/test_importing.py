@@ -124,7 +124,7 @@ def test_a_setlist_chooses_a_class(tmp_path):
     with pytest.raises(Refused, match=r"class: 3; expected 0 to 2"):
         setlists.load(tmp_path / "show.toml")
     played = setlists.load(tmp_path / "show.toml", species_name=str(resources.CHECKPOINTS / "embryo.safetensors"))
-    assert played.label == 0
+    assert played.creatures[0].label == 0
 
 
 def test_a_species_is_exported_and_its_graph_draws(tmp_path):
