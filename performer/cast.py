@@ -63,6 +63,7 @@ class Cast:
         self._stays_on_card = False
         self.creatures = list(setlist.creatures)
         self.roles = [self._role(each) for each in self.creatures]
+        self._costs = [_cost_of(each) for each in self.creatures]
         self.faults: dict[int, str] = {}  # why a role cannot be made, by its number
         self.card_fault = ""  # why pictures on the graphics card cannot stay there, where an engine draws them there
         self.loads = 0  # roles that were made ready in the show
@@ -143,6 +144,7 @@ class Cast:
         """Another creature, not ready yet: its number. Thread: render."""
         self.creatures.append(creature)
         self.roles.append(self._role(creature))
+        self._costs.append(_cost_of(creature))
         return len(self.roles) - 1
 
     def want(self, order: Sequence[int], *, needed: Sequence[int]) -> None:
@@ -164,7 +166,7 @@ class Cast:
             self._ready.discard(number)
             leaving.append(self._let_go(number))
         for number in reversed([*order, *(self._ready - set(order))]):
-            if sum(self.cost(each) for each in (*self._ready, *missing[:1])) <= (self._budget_bytes or 0):
+            if sum(self._costs[each] for each in (*self._ready, *missing[:1])) <= (self._budget_bytes or 0):
                 break
             if number in self._ready and number not in keeps:
                 self._ready.discard(number)
@@ -183,18 +185,11 @@ class Cast:
         """Say whom no cue names any more: they are let go once they are not seen. Thread: render."""
         self._retired = frozenset(numbers)
 
-    def cost(self, number: int) -> int:
-        """Bytes that a role takes, about."""
-        creature = self.creatures[number]
-        forms = 1 if not creature.siblings else 2  # each species alone, and one network of all between them
-        weights = sum(each.path.stat().st_size for each in creature.chain if each.path is not None)
-        return ROLE_BYTES + WEIGHT_COPIES * forms * weights
-
     def _affordable(self, order: Sequence[int]) -> set[int]:
         """Those, the first in any case, that the memory holds."""
         kept, taken = set(), 0
         for number in order:
-            taken += self.cost(number)
+            taken += self._costs[number]
             if kept and taken > (self._budget_bytes or 0):
                 break
             kept.add(number)
@@ -263,6 +258,13 @@ class Cast:
             role.close()
         if self._worker is not None:
             self._worker.join(timeout=10.0)
+
+
+def _cost_of(creature: Creature) -> int:
+    """Bytes that its engine takes, about."""
+    forms = 1 if not creature.siblings else 2  # each species alone, and one network of all between them
+    weights = sum(each.path.stat().st_size for each in creature.chain if each.path is not None)
+    return ROLE_BYTES + WEIGHT_COPIES * forms * weights
 
 
 def free_bytes(*, on_card: bool) -> int:

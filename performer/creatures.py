@@ -9,7 +9,7 @@ Thread: main, before the show.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import permutations
+from itertools import combinations
 from pathlib import Path
 
 from performer import bridges, resources
@@ -103,7 +103,11 @@ def bridges_between(
     """
     found: dict[Pair, Bridge] = {}
     remarks = []
-    pairs = [pair for pair in permutations(range(len(creatures)), 2) if not any(creatures[at].siblings for at in pair)]
+    pairs = list(combinations([at for at, each in enumerate(creatures) if not each.siblings], 2))
+
+    def join(pair: Pair, bridge: Bridge) -> None:
+        found[pair], found[pair[1], pair[0]] = bridge, bridge.turned()
+
     for key, path in named.items():
         try:
             bridge = bridges.load(path)
@@ -115,27 +119,22 @@ def bridges_between(
             names = " and ".join(side.name for side in bridge.sides)
             note(key, f"{path}: joins {names} as they were; expected two species of this setlist, as they are now")
         for pair in joined:
-            found[pair] = _turned(bridge, creatures[pair[0]])
+            is_first = bridge.sides[0].content_hash == creatures[pair[0]].checkpoint.content_hash
+            join(pair, bridge if is_first else bridge.turned())
     for pair in pairs:
         first, second = (creatures[at] for at in pair)
         path = _beside(first.checkpoint, second.checkpoint)
         if pair in found or path is None:
             continue
         try:
-            found[pair] = bridges.load(path, between=(first.checkpoint, second.checkpoint))
-            found[pair[1], pair[0]] = found[pair].turned()
+            join(pair, bridges.load(path, between=(first.checkpoint, second.checkpoint)))
         except BridgeError as error:
-            if pair[0] < pair[1]:
-                remarks.append(f"not crossed: {error}")
+            remarks.append(f"not crossed: {error}")
     return found, remarks
 
 
 def _joins(bridge: Bridge, creatures: Sequence[Creature], pair: Pair) -> bool:
     return {side.content_hash for side in bridge.sides} == {creatures[at].checkpoint.content_hash for at in pair}
-
-
-def _turned(bridge: Bridge, first: Creature) -> Bridge:
-    return bridge if bridge.sides[0].content_hash == first.checkpoint.content_hash else bridge.turned()
 
 
 def _beside(first: species.Checkpoint, second: species.Checkpoint) -> Path | None:

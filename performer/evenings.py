@@ -20,7 +20,7 @@ from performer.creatures import Creature
 from performer.flow import frozen_array
 from performer.params import ParamTable
 from performer.presets import Preset
-from performer.routes import RouteFile
+from performer.routes import Route, RouteFile
 
 _KNOBS = ("route", "mute", "solo")  # that each route has
 _NAMED = "_-"  # what a name that is a part of an OSC address may have beside letters and digits
@@ -52,13 +52,16 @@ class Part:
 
     def route(self, route: RouteFile) -> RouteFile:
         """A route, as it is in the evening."""
-        return msgspec.structs.replace(
-            route,
-            name=self.route_name(route.name),
-            source=self.param(route.source),
-            target=self.param(route.target),
-            hold=self.param(route.hold),
-        )
+        return msgspec.structs.replace(route, **self._names_in(route))
+
+    def _names_in(self, route: RouteFile | Route) -> dict[str, str]:
+        """What a route says of others, by its fields, as it is in the evening."""
+        return {
+            "name": self.route_name(route.name),
+            "source": self.param(route.source),
+            "target": self.param(route.target),
+            "hold": self.param(route.hold),
+        }
 
     def bind(self, bind: Bind) -> Bind:
         """What a foreign address sets in the evening."""
@@ -112,16 +115,7 @@ class Part:
             values=frozen_array(values),
             named=frozen_array(named),
             keyframes=ways,
-            routes=tuple(
-                replace(
-                    route,
-                    name=self.route_name(route.name),
-                    source=self.param(route.source),
-                    target=self.param(route.target),
-                    hold=self.param(route.hold),
-                )
-                for route in cue.routes
-            ),
+            routes=tuple(replace(route, **self._names_in(route)) for route in cue.routes),
             next=self._next(cue.next, cues),
         )
 

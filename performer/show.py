@@ -249,7 +249,9 @@ class Show:
             self.notices.say(f"a frame's choreography failed: {error!r}", at_s=self.clock.now_s(), severe=True)
         self._choreography_ms = (self.clock.now_s() - begun_s) * 1e3
         self.clock.sleep_until(draw_s)
-        image, over = (self.cast.roles[number].latest() for number in self._on_stage)
+        first, second = self._on_stage  # who is asked twice may give up the picture that it gave first
+        image = self.cast.roles[first].latest()
+        over = self.cast.roles[second].latest() if second != first else None
         awaited = over if self._part >= 1.0 else image
         if awaited is not None:
             self._infer.took(min(awaited.ready_s - awaited.submitted_s, self._pace.period_s) + 0.002)

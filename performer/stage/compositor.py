@@ -354,8 +354,11 @@ class Stage:
     def _picture_of(self, creature: int, *, is_coming: bool) -> Flock | None:
         """Where its images go; None before the first is coming."""
         if creature not in self._pictures and is_coming:
-            made = Flock(mixer=self._mixer, sharpener=self._sharpener, gatherer=self._gatherer)
-            self._pictures[creature] = self._resting.pop() if self._resting else made
+            self._pictures[creature] = (
+                self._resting.pop()
+                if self._resting
+                else Flock(mixer=self._mixer, sharpener=self._sharpener, gatherer=self._gatherer)
+            )
         return self._pictures.get(creature)
 
     def _step(
