@@ -483,13 +483,13 @@ def test_a_twin_that_does_not_draw_is_waited_for(strained):
 
 def test_the_engine_that_is_seen_is_named(strained):
     show, _ = strained()
-    show.cast.creatures *= 2
-    show.cast.roles.append(Role(Painter("stranger", show.clock, side_px=32, infer_s=lambda: 0.005)))
+    number = show.cast.add(show.cast.creatures[0])
+    show.cast.roles[number] = Role(Painter("stranger", show.clock, side_px=32, infer_s=lambda: 0.005))
     step = show.plan.step
 
     def partly(*args, **how):
         memory, params, latent = step(*args, **how)
-        return memory, params, replace(latent, part=0.8, partner=replace(latent, creature=1))
+        return memory, params, replace(latent, part=0.8, partner=replace(latent, creature=number))
 
     show.frame()
     assert show._hud_state().engine.startswith("painter")
