@@ -4,7 +4,7 @@ A file is read once two looks in a row, a second apart, find it as it is: while 
 checking happen in a process of their own (`performer.reading`); here the pieces are put together, a few at a time, and
 checkpoints that the show has are not read again. The show takes what is ready between two frames, or is told why not.
 
-Thread: `ask`, `saved`, `ready` and `close` on the render thread; everything else on a worker.
+Thread: `ask`, `hear`, `ready` and `close` on the render thread; everything else on a worker.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # between two looks at the files
 READ_S = 60.0  # a reader that says nothing for so long is given up
+POLL_S = 0.02  # between two looks at whether the show has done something
 BREATH_S = 0.002  # between two pieces: the frames come first
 
 Look = tuple[tuple[int, int] | None, ...]  # (when it was changed, bytes) of each file; None where there is none
@@ -72,6 +73,8 @@ class Reloads:
         self._watches = watches
         self._seen, self._own = seen.look, seen.digest  # of the files as they were read, or as the show has saved them
         self._before = seen.look
+        self._saved: tuple[str, ...] = ()  # as it was heard last
+        self._heard = 0  # times
         self._is_asked = self._is_closing = False
         self._wake = threading.Event()
         self._ready: Edition | None = None
@@ -79,10 +82,15 @@ class Reloads:
         self._worker = threading.Thread(target=self._work, name="reloads", daemon=True)
         self._worker.start()
 
-    def saved(self, before: str, after: str) -> None:
-        """The show itself has saved the setlist: its hash before that, and after."""
-        if before == self._own:  # and not what somebody has edited meanwhile
-            self._own = after
+    def hear(self, saved: tuple[str, ...]) -> None:
+        """Hear several times a second what the show itself has saved or is about to: the setlist's hash before that, and
+        after each time.
+        """
+        if saved != self._saved:
+            self._saved = saved
+            if self._own in saved:  # and not what somebody has edited meanwhile
+                self._own = saved[-1]
+        self._heard += 1
 
     def ask(self) -> None:
         """Read the setlist now, whether it was edited or not."""
@@ -124,11 +132,26 @@ class Reloads:
         """Whether somebody else has edited a file, and is done with it."""
         now, before = _look(self._setlist.files), self._before
         self._before = now
-        if now == self._seen or now != before:
+        if now == self._seen or now != before or not self._is_up_to_date():
+            return False
+        self._before = _look(self._setlist.files)
+        if self._before != now:
             return False
         if now[1:] == self._seen[1:] and _digest(self._asked.path) == self._own:
             self._seen = now
             return False
+        return True
+
+    def _is_up_to_date(self) -> bool:
+        """Wait until all has been heard that was saved up to now. False where this is closing.
+
+        A save is announced before the file is another one; what was looked up before this began may still be on its way.
+        """
+        heard = self._heard
+        while self._heard < heard + 2:
+            if self._is_closing:
+                return False
+            time.sleep(POLL_S)
         return True
 
     def _offer(self, *, was_asked: bool) -> None:

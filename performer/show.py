@@ -125,7 +125,7 @@ class Show:
         self._clipped = 0
         self._clipped_s = float("-inf")
         self._reloads: Reloads | None = None
-        self._reloads_asked, self._saved = 0, ()  # what hands were known to have asked for, and to have saved
+        self._reloads_asked = 0  # what hands were known to have asked for
         self._stays = ""  # id of a cue that plays on though an edit has taken it out
 
     @property
@@ -500,9 +500,7 @@ class Show:
         if status.reloads != self._reloads_asked:
             self._reloads_asked = status.reloads
             self._reloads.ask()
-        if status.saved != self._saved and len(status.saved) == 2:
-            self._saved = status.saved
-            self._reloads.saved(*status.saved)
+        self._reloads.hear(status.saved)
 
     def _renew(self) -> None:
         """Take over an edited setlist that is ready, or say why it is not taken."""

@@ -34,7 +34,6 @@ from performer.control.leads import Leads
 from performer.control.matrix import Matrix
 from performer.control.osc import OscError, OscMessageIn, address_of, messages_of
 from performer.control.query import Tree, host_info
-from performer.control.saving import Written
 from performer.control.shelf import Shelf
 from performer.control.surfaces import Addressee, MidiSender, Sender, Surfaces, Target, UdpSender
 from performer.control.tempo import OutsideClocks
@@ -164,7 +163,7 @@ class ControlLoop:
             look=self._look,
             announce=self._announce,
             reload=self._reload,
-            wrote=self._wrote,
+            saving=self._saving,
         )
         self._clocks = OutsideClocks(job.table, job.tempi)
         row = job.table.row
@@ -310,9 +309,12 @@ class ControlLoop:
         """Have the show read the setlist again."""
         self._status["reloads"] += 1
 
-    def _wrote(self, hashes: Written) -> None:
-        """The setlist was saved: that is no edit of anybody else's."""
-        self._status["saved"] = " ".join(hashes).encode()
+    def _saving(self, before: str, after: str) -> None:
+        """The setlist is about to be saved. The show is to know at once: what it finds then is no edit of anybody else's."""
+        chain = bytes(self._status["saved"][0]).decode("ascii", "replace").split()
+        chain = [*chain, after] if chain[-1:] == [before] else [before, after]
+        self._status["saved"] = " ".join(chain[-wire.SAVED :]).encode()
+        self._job.status.publish(self._status)
 
     def _about(self) -> dict[str, object]:
         """What the panel wants to know beforehand."""

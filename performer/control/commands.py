@@ -4,8 +4,10 @@ Thread: the control process; a setlist is written on a thread of its own, since 
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,12 +20,14 @@ from performer.control.leads import Leads
 from performer.control.learning import Learner, Learnt
 from performer.control.matrix import Matrix
 from performer.control.osc import OscError, message
-from performer.control.saving import Written, save, save_presets
+from performer.control.saving import Ahead, save, save_presets
 from performer.control.shelf import Shelf
 from performer.control.surfaces import Addressee, Sender, Surfaces, Target
 from performer.flow import F32
 from performer.params import FREE_INPUTS, Kind, ParamTable
 from performer.refusal import Refused
+
+TELL_S = 1.0  # the longest that a save waits until the show could know of it
 
 
 class Commands:
@@ -32,7 +36,8 @@ class Commands:
     own_port: where OSC arrives here; 0 for nowhere. dump(): everything that there is to know, the values as rows. to_save():
     (id of the cue that plays, knobs that hands have left elsewhere than it has them). look(): (where the knobs stand, where
     the cue has them, which of them hands have set in it), [P] each. announce(datagram, asker): tells who asked and
-    everybody else. reload(): has the show read the setlist again. wrote(hashes): it was saved.
+    everybody else. reload(): has the show read the setlist again. saving(before,
+    after): the setlist is about to be saved; its hashes.
     """
 
     def __init__(
@@ -53,9 +58,9 @@ class Commands:
         look: Callable[[], tuple[F32, F32, np.ndarray]],
         announce: Callable[[bytes, Addressee], None],
         reload: Callable[[], None],
-        wrote: Callable[[Written], None],
+        saving: Ahead,
     ) -> None:
-        self._reload, self._wrote = reload, wrote
+        self._reload, self._tell_saving = reload, saving
         self._table, self._prefix, self._setlist, self._own_port = table, prefix, setlist, own_port
         self._dispatcher, self._leads, self._matrix, self._surfaces = dispatcher, leads, matrix, surfaces
         self._shelf, self._history = shelf, history
@@ -227,10 +232,23 @@ class Commands:
     async def _saved_presets(self, setlist: Path, asker: Addressee) -> None:
         await self._written(partial(save_presets, setlist, self._shelf.to_save()), setlist, asker)
 
-    async def _written(self, write: Callable[[], Written], setlist: Path, asker: Addressee) -> None:
+    async def _written(self, write: Callable[..., None], setlist: Path, asker: Addressee) -> None:
         """Write on a thread, tell how it went, and write what has come meanwhile."""
+        loop = asyncio.get_running_loop()
+
+        def ahead(before: str, after: str) -> None:  # on the thread that writes
+            told = threading.Event()
+
+            def tell() -> None:
+                self._tell_saving(before, after)
+                told.set()
+
+            with contextlib.suppress(RuntimeError):  # this process ends: then nobody is to be told
+                loop.call_soon_threadsafe(tell)
+                told.wait(TELL_S)
+
         try:
-            self._wrote(await asyncio.to_thread(write))
+            await asyncio.to_thread(write, ahead=ahead)
         except Refused as error:
             self._announce(self.told("refused", str(error)), asker)
         except Exception as error:  # a file can be strange in more ways than there are names for

@@ -81,7 +81,7 @@ class HandsStatus:
     peers: int = 0  # others in Ableton Link's session
     dropped_presses: int = 0
     reloads: int = 0  # how often somebody has asked for the setlist to be read again
-    saved: tuple[str, ...] = ()  # sha256 of the setlist before and after it was saved last
+    saved: tuple[str, ...] = ()  # sha256 of the setlist before it was saved, and after each of the last times
 
 
 class Hands:

@@ -5,7 +5,7 @@ Thread: the control process.
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ from performer.files import write_whole
 from performer.refusal import Refused
 from performer.routes import RouteFile, default_name
 
-Written = tuple[str, str]  # sha256 of what was in the file, and of what is in it now
+Ahead = Callable[[str, str], None]  # takes sha256 of what is in the file, and of what is about to be in it
+
+
+def _unannounced(before: str, after: str) -> None:
+    """Nobody needs to know."""
 
 
 def save(
@@ -31,29 +35,32 @@ def save(
     knobs: Mapping[str, float] | None = None,
     presets: Mapping[str, Mapping[str, float] | None] | None = None,
     cue: str = "",
-) -> Written:
+    ahead: Ahead = _unannounced,
+) -> None:
     """Write into the setlist at `path`. Raises Refused: the file is then as it was.
 
     binds: all that there are. routes: those that were changed, None for one that was removed; what the file does not have
     is added to the routes of all cues. knobs: parameters, which are written where `cue` names them, and else for all cues.
-    presets: as in `save_presets`.
+    presets: as in `save_presets`. ahead: called before the file is another one, and with both the other way around where it
+    could not be written after all.
     """
     document, before = _read(path)
     _put_binds(document, binds)
     _put_routes(document, routes or {})
     written = {name: _put_knob(document, name, value, cue=cue) for name, value in (knobs or {}).items()}
     _put_presets(document, presets or {})
-    return before, _write(path, document, places=written, knobs=knobs or {}, presets=presets or {})
+    _write(path, document, before, ahead, places=written, knobs=knobs or {}, presets=presets or {})
 
 
-def save_presets(path: Path, presets: Mapping[str, Mapping[str, float] | None]) -> Written:
+def save_presets(path: Path, presets: Mapping[str, Mapping[str, float] | None], *, ahead: Ahead = _unannounced) -> None:
     """Write presets into the setlist at `path`, and nothing else. Raises Refused: the file is then as it was.
 
-    presets: those that were changed, the values of parameters by their ids; None for one that was removed.
+    presets: those that were changed, the values of parameters by their ids; None for one that was removed. ahead: as in
+    `save`.
     """
     document, before = _read(path)
     _put_presets(document, presets)
-    return before, _write(path, document, places={}, knobs={}, presets=presets)
+    _write(path, document, before, ahead, places={}, knobs={}, presets=presets)
 
 
 def _read(path: Path) -> tuple[Any, str]:
@@ -61,8 +68,8 @@ def _read(path: Path) -> tuple[Any, str]:
     if resources.is_installed(path):
         raise Refused(f"{path}: comes with performer; copy it, play the copy, and what you learn is saved there")
     try:
-        text = path.read_text(encoding="utf-8")
-        return tomlkit.parse(text), _hash(text)
+        content = path.read_bytes()  # and not text, in which Python makes all ends of lines alike
+        return tomlkit.parse(content.decode("utf-8")), _hash(content)
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise Refused(f"{path}: cannot be read any more ({error}); nothing was saved") from None
 
@@ -70,24 +77,29 @@ def _read(path: Path) -> tuple[Any, str]:
 def _write(
     path: Path,
     document: Any,
+    before: str,
+    ahead: Ahead,
     *,
     places: Mapping[str, tuple[str | int, ...]],
     knobs: Mapping[str, float],
     presets: Mapping[str, Mapping[str, float] | None],
-) -> str:
-    """Write it, where it reads back as it was meant: its hash. places: where each of the knobs stands. Raises Refused."""
+) -> None:
+    """Write it, where it reads back as it was meant. places: where each of the knobs stands. Raises Refused."""
     text = tomlkit.dumps(document)
     if not _holds(text, places, knobs, presets):
         raise Refused(f"{path}: is written in a way that cannot be added to; nothing was saved")
+    content = text.encode()
+    after = _hash(content)
+    ahead(before, after)
     try:
-        write_whole(path, text.encode())
+        write_whole(path, content)
     except OSError as error:
+        ahead(after, before)
         raise Refused(f"{path}: cannot be written ({error.strerror}); nothing was saved") from None
-    return _hash(text)
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _put_binds(document: Any, binds: Mapping[str, Bind]) -> None:

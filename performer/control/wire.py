@@ -10,6 +10,8 @@ import numpy as np
 
 PRESS = np.dtype([("row", "i4"), ("source", "i4"), ("at_s", "f8"), ("text", "S64"), ("trigger", "S8")])
 
+SAVED = 4  # so many times a setlist may be saved between two looks of the show at what was
+
 STATUS = np.dtype(
     [
         ("heartbeat_s", "f8"),
@@ -26,7 +28,7 @@ STATUS = np.dtype(
         ("live", "S80"),  # how it stands with Ableton Live
         ("midi", "S120"),  # the inputs that are open, or why there are none
         ("reloads", "i4"),  # how often somebody has asked for the setlist to be read again
-        ("saved", "S129"),  # sha256 of the setlist before and after it was saved last, in hexadecimal
+        ("saved", f"S{65 * SAVED}"),  # sha256 of the setlist before it was saved, and after each time, in hexadecimal
     ]
 )
 

@@ -1,10 +1,12 @@
 """What hands changed goes into the setlist: comments, order and whatever else stands there stay."""
 
+import hashlib
 import tomllib
 
 import pytest
 
 from performer import resources
+from performer.control import saving
 from performer.control.saving import save, save_presets
 from performer.refusal import Refused
 from performer.routes import RouteFile
@@ -177,6 +179,37 @@ def test_what_cannot_be_saved_leaves_the_file_as_it_was(path, monkeypatch):
     monkeypatch.setattr(resources, "is_installed", lambda _: True)
     with pytest.raises(Refused, match="copy it"):
         save(path, binds={})
+
+
+def test_what_is_to_be_in_the_file_is_told_before_it_is_and_taken_back_where_it_cannot_be(path, monkeypatch):
+    old, told = path.read_bytes(), []
+
+    def ahead(before, after):
+        told.append((path.read_bytes(), before, after))
+
+    save(path, binds={}, knobs={"lfo.1.rate": 0.5}, ahead=ahead)
+    new = path.read_bytes()
+    assert told == [(old, digest(old), digest(new))] and new != old
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving, "write_whole", full)
+    with pytest.raises(Refused, match="No space"):
+        save_presets(path, {"night": {"walk.speed": 1.0}}, ahead=ahead)
+    assert path.read_bytes() == new
+    assert [each[0] for each in told[1:]] == [new, new] and told[1][1:] == told[2][:0:-1] and told[1][1] == digest(new)
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_from_windows_keeps_its_ends_of_lines(path):
+    text = SHOW.replace("\n", "\r\n").encode()
+    path.write_bytes(text)
+    save(path, binds={}, knobs={"walk.speed": 0.5})
+    assert path.read_bytes() == text.replace(b"walk.speed = 0.2 ", b"walk.speed = 0.5 ")
 
 
 def saved_presets(path, **presets) -> dict:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from performer import reloading
+from performer import show as shows
 from performer.generators import checkpoint as species
 from performer.generators.embryo import checkpoint_of as made_of
 from performer.generators.embryo import tensors as tensors_of
@@ -320,7 +321,9 @@ def test_a_part_and_a_mapping_are_watched_too(played, tmp_path):
     play_until(it.show, lambda: it.value("latent.fine") == 0.5)
 
 
-def test_what_the_show_saves_itself_is_not_read_again(played):
+@pytest.mark.parametrize("every_s", [0.2, 1.5])
+def test_what_the_show_saves_itself_is_not_read_again(played, monkeypatch, every_s):
+    monkeypatch.setattr(shows, "REPORT_S", every_s)  # a show may hear of it long after the file is another one
     it = played()
     it.peer.send("/perf/sys/subscribe")
     it.peer.send("/perf/sys/route/set", "hand", "amount", 0.5)
