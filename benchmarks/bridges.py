@@ -43,7 +43,7 @@ def described(drawing: Drawing, w: F32, see: Descriptor) -> list[F32]:  # [N, nu
 
 def measured(bridge: bridges.Bridge, drawings: list[Drawing], name: str) -> dict[str, float]:
     """The pairs of a bridge to the eye of one descriptor."""
-    see, weights = descriptor(name)
+    see, weights, _ = descriptor(name)
     sides = list(zip(drawings, bridge.sides, strict=True))
     drawn = [
         described(drawing, drawing.latents(range(RANDOM), seed=1, side=side, truncation=bridge.truncation).w, see)

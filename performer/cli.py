@@ -527,7 +527,8 @@ class Bridge:
     truncation: tuple[float, float] = (0.8, 1.0)
     """The lowest and the highest truncation that they are drawn with."""
     descriptor: str = "figure"
-    """What alike means: figure (shape, colours and lines), lite0 (to a trained eye; needs the extra train), or both."""
+    """What alike means: figure (shape, colours and lines), lite0 (to a trained eye; needs the extra train), both, or a file
+    with the weights of DINOv2 (.safetensors)."""
     steps: int = 60
     """Steps of refinement, which brings the pairs nearer still; 0 for none."""
     seed: int = 0

@@ -5,6 +5,7 @@
 | `figure` | the figure apart from its ground: silhouette, colours, lines and grain; needs no trained network |
 | `lite0` | what EfficientNet-Lite0 sees, a network that learnt to tell things apart; by the extra `train` |
 | `both` | the two, half and half |
+| a file | what DINOv2 sees, a network whose weights the user has |
 
 A descriptor gives a picture as blocks of numbers, one for each kind of thing that it sees. Blocks differ in size and
 strength; `Metric` scales each by its own spread over the samples, so that none dominates.
@@ -15,12 +16,14 @@ Thread: whoever calls.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from performer.bridging import dinov2
 from performer.flow import F32, F64
 from performer.refusal import Refused
 from performer.training import lite0
@@ -38,17 +41,29 @@ EPSILON = 1e-6
 LITE0_PX = 128
 LITE0_CELLS = (4, 4, 4, 2)  # cells a side for each of the four scales of Lite0
 
+DINOV2_PATCHES = 12  # a side
+DINOV2_CELLS = (4, 2)  # a side, for what is seen at three quarters of the depth, and at the end
+
 NAMES = ("figure", "lite0", "both")
 
 
-def descriptor(name: str, *, device: str = "cpu") -> tuple[Descriptor, tuple[float, ...]]:
-    """(the descriptor of one of NAMES, the weight of each of its blocks; they add up to 1).
+def descriptor(name: str, *, device: str = "cpu") -> tuple[Descriptor, tuple[float, ...], str]:
+    """(the descriptor, the weight of each of its blocks, which add up to 1, the name that goes into a bridge).
+
+    name: one of NAMES, or a file with the weights of DINOv2.
 
     Raises:
-        Refused: it needs the weights of Lite0, and they are not installed.
+        Refused: no such descriptor; it needs the weights of Lite0, and they are not installed; a file that is not DINOv2.
     """
     if name == "figure":
-        return figure, FIGURE_WEIGHTS
+        return figure, FIGURE_WEIGHTS, name
+    if name not in NAMES:
+        if "." not in name and not Path(name).exists():
+            raise Refused(
+                f"--descriptor {name}: expected {', '.join(NAMES)}, or a file with the weights of DINOv2 (.safetensors)"
+            )
+        network, label = dinov2.load(Path(name), device)
+        return lambda x: belonging(x, network), DINOV2_WEIGHTS, label
     if not lite0.is_there():
         raise Refused(
             f"--descriptor {name}: needs the package {lite0.PACKAGE}, which is missing; expected figure, which needs "
@@ -60,9 +75,9 @@ def descriptor(name: str, *, device: str = "cpu") -> tuple[Descriptor, tuple[flo
         return trained(x, eyes)
 
     if name == "lite0":
-        return seen, TRAINED_WEIGHTS
+        return seen, TRAINED_WEIGHTS, name
     weights = tuple(weight / 2 for weight in (*FIGURE_WEIGHTS, *TRAINED_WEIGHTS))
-    return lambda x: [*figure(x), *seen(x)], weights
+    return lambda x: [*figure(x), *seen(x)], weights, name
 
 
 # The figure apart from its ground.
@@ -188,6 +203,24 @@ def trained(x: Tensor, eyes: lite0.Lite0) -> Blocks:  # [N, 3, H, W], -1..1
         unit = found * torch.rsqrt(found.square().sum(dim=1, keepdim=True) + EPSILON)
         blocks.append(F.adaptive_avg_pool2d(unit, cells).flatten(1) / cells)
     return blocks
+
+
+DINOV2_WEIGHTS = (0.4, 0.3, 0.3)  # of the blocks of `belonging`
+
+
+def belonging(x: Tensor, eyes: dinov2.Dinov2) -> Blocks:  # [N, 3, H, W], -1..1
+    """Three blocks: the parts as DINOv2 sees them at three quarters of its depth, where they still have their places; the
+    parts at its end, where like parts of unlike animals are alike (Amir et al., "Deep ViT Features as Dense Visual
+    Descriptors" (2021), section 3); the whole.
+
+    Each of unit length at each place, then averaged over cells, as in `trained`.
+    """
+    *parts, whole = eyes(seen_square(x, DINOV2_PATCHES * eyes.patch_px))
+    blocks = [
+        F.adaptive_avg_pool2d(F.normalize(each, dim=1, eps=EPSILON), cells).flatten(1) / cells
+        for each, cells in zip(parts, DINOV2_CELLS, strict=True)
+    ]
+    return [*blocks, F.normalize(whole, dim=1, eps=EPSILON)]
 
 
 # Distances.

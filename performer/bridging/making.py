@@ -19,7 +19,7 @@ from rich.progress import Progress as Bar
 from performer import __version__, bridges, resources
 from performer.bridges import SIDES, SUFFIX, Bridge, Side
 from performer.bridging import pairing
-from performer.bridging.descriptors import NAMES, Metric, descriptor
+from performer.bridging.descriptors import Metric, descriptor
 from performer.bridging.drawing import Drawing, Latents, Spread
 from performer.bridging.refining import refine
 from performer.bridging.sampling import Plan, Progress, Samples, describe
@@ -61,7 +61,7 @@ def make(options: BridgeOptions, *, announce: Callable[[str], None]) -> Path:
     the way; a card adds in another order now and then, and its refinement ends a little elsewhere.
 
     Raises:
-        Refused: no such species, twice the same one, an option out of range, a package that is missing, a place that
+        Refused: no such species, twice the same one, an option out of range, a descriptor that is not there, a place that
             cannot be written or is taken, species that draw nothing but one picture.
     """
     _check(options)
@@ -74,14 +74,14 @@ def make(options: BridgeOptions, *, announce: Callable[[str], None]) -> Path:
         if path.exists():
             raise Refused(f"{path}: is there already, and nothing is overwritten; choose another name with --out")
     device = _device(options.device)
-    describes, weights = descriptor(options.descriptor, device=device)
+    describes, weights, eye = descriptor(options.descriptor, device=device)
     drawings = [Drawing(checkpoint, device=device) for checkpoint in checkpoints]
     plan = Plan(
         species=(checkpoints[0].content_hash, checkpoints[1].content_hash),
         samples=options.samples,
         seed=options.seed,
         truncation=options.truncation,
-        descriptor=options.descriptor,
+        descriptor=eye,
         device=device,
     )
     samples, known = Samples.resume(out.with_name(out.name + PARTIAL), plan)
@@ -173,7 +173,7 @@ def _bridge(
         seed=options.seed,
         samples=options.samples,
         truncation=options.truncation,
-        descriptor=options.descriptor,
+        descriptor=samples.plan.descriptor,
         made_with=f"performer {__version__}",
     )
     random = [(int(ours), int(theirs), float(apart[ours, theirs])) for ours, theirs in numbers]
@@ -249,8 +249,6 @@ def _floats(numbers: F64) -> tuple[float, ...]:
 
 def _check(options: BridgeOptions) -> None:
     """Raises Refused."""
-    if options.descriptor not in NAMES:
-        raise Refused(f"--descriptor {options.descriptor}: expected {', '.join(NAMES[:-1])} or {NAMES[-1]}")
     low, high = options.truncation
     if not 0 < low <= high <= 2:
         raise Refused(f"--truncation {low:g} {high:g}: expected the lowest and the highest, above 0 and up to 2")

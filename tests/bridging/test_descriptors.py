@@ -163,7 +163,7 @@ def test_without_the_weights_a_trained_eye_is_refused(name, monkeypatch):
 @pytest.mark.skipif(not lite0.is_there(), reason="the package with the weights of Lite0 is not installed")
 @pytest.mark.parametrize("name", ["lite0", "both"])
 def test_a_trained_eye_sees_likeness(name):
-    see, weights = descriptors.descriptor(name)
+    see, weights, _ = descriptors.descriptor(name)
     with torch.no_grad():
         blocks = see(torch.cat([oval(), oval(at=(0.05, 0.0)), oval(colour=BLUE, radii=(0.3, 0.6), stripes=20.0)]))
     assert len(blocks) == len(weights)

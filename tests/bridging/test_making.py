@@ -251,7 +251,10 @@ def test_species_that_draw_nothing_are_refused(pair, tmp_path):
     ("options", "message"),
     [
         ({"first": "wyvern"}, r"wyvern: no such species; expected a \.safetensors file"),
-        ({"descriptor": "taste"}, r"--descriptor taste: expected figure, lite0 or both"),
+        (
+            {"descriptor": "taste"},
+            r"--descriptor taste: expected figure, lite0, both, or a file with the weights of DINOv2",
+        ),
         ({"truncation": (1.0, 0.8)}, r"--truncation 1 0\.8: expected"),
         ({"truncation": (0.0, 0.8)}, r"--truncation 0 0\.8: expected"),
         ({"truncation": (float("nan"), 0.8)}, r"--truncation nan 0\.8: expected"),
