@@ -26,7 +26,8 @@ flat in vec2 kept;     // what is left of a trail after this frame, in the middl
 
 void main() {
   vec3 now = IMG_THIS_PIXEL(inputImage).rgb;
-  vec3 was = texture(trails, origin).rgb;
+  vec4 trail = texture(trails, origin);
+  vec3 was = mix(now, trail.rgb, trail.a);  // in the first frame there are none: then the whole frame is lit, and no disc
   float away = clamp(dot(place, place) * 2.6 - 0.28, 0.0, 1.0);
   vec3 color = mix(now, was, mix(kept.x, kept.y, away));
   // Eight bits stand still where a step is below half a level; a little noise keeps trails fading to the very end.

@@ -49,13 +49,13 @@ def make_texture(ctx: moderngl.Context, size: Size, pixels: bytes | None = None)
 
 
 class Canvas:
-    """A texture that can be drawn into; black at first."""
+    """A texture that can be drawn into; black at first, or empty: black, and of no opacity."""
 
-    def __init__(self, ctx: moderngl.Context, size: Size) -> None:
+    def __init__(self, ctx: moderngl.Context, size: Size, *, is_empty: bool = False) -> None:
         self.texture = make_texture(ctx, size)
         self.framebuffer = ctx.framebuffer([self.texture])
         self.size = size
-        self.clear()
+        self.framebuffer.clear(0.0, 0.0, 0.0, 0.0 if is_empty else 1.0)
 
     def clear(self) -> None:
         """Exact black."""
@@ -187,9 +187,9 @@ class Effect:
                     size_px(one.width, width_px=size[0], height_px=size[1]),
                     size_px(one.height, width_px=size[0], height_px=size[1]),
                 )
-                fronts[one.target] = Canvas(self._ctx, pixels)
+                fronts[one.target] = Canvas(self._ctx, pixels, is_empty=one.persistent)
             if one.persistent and one.target not in backs:
-                backs[one.target] = Canvas(self._ctx, fronts[one.target].size)
+                backs[one.target] = Canvas(self._ctx, fronts[one.target].size, is_empty=True)
         if not self._final and not self.isf.passes[-1].target:
             own = Canvas(self._ctx, size)
         for target in backs:
@@ -279,11 +279,6 @@ class Effect:
                 if source.choices:
                     choice = min(source.choices, key=lambda one: abs(one - value))
                 compiled.set(source.name, choice)
-
-    def forget(self) -> None:
-        """Empty the persistent buffers."""
-        for canvas in (*self._fronts.values(), *self._backs.values()):
-            canvas.clear()
 
     def release(self) -> None:
         """Give everything back to the card."""

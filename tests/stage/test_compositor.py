@@ -167,6 +167,16 @@ def test_trails_last_as_long_at_any_frame_rate() -> None:
     assert abs(left[0] - 100) <= 5 and abs(left[1] - 100) <= 5, "half is left after the half life"
 
 
+@pytest.mark.parametrize("resized", [False, True])
+def test_the_first_frame_is_lit_to_its_corners_whatever_the_trails(resized: bool) -> None:
+    rig = Rig()
+    rig.set(**{"feedback.amount": 1.0, "feedback.trail": 6.0, "feedback.middle": 1.0})
+    if resized:
+        rig.display.resize((200, 100))
+    assert np.abs(rig.show(flat(200, 40, 40)) - np.array((200, 40, 40))).max() <= 2
+    rig.close()
+
+
 def test_trails_fade_to_the_very_end() -> None:
     rig = Rig()
     rig.set(**{"feedback.amount": 1.0, "feedback.trail": 0.5, "feedback.middle": 1.0})
@@ -498,8 +508,9 @@ def test_a_second_picture_costs_nothing_until_it_is_seen(rig: Rig, monkeypatch: 
 
 def test_trails_follow_a_crossfade_as_they_follow_a_picture() -> None:
     trails = {"feedback.amount": 1.0, "feedback.trail": 0.3, "feedback.middle": 1.0}
-    mean = last_of([{"pixels": flat(100, 100, 100)}] * 6, **trails)
-    seen = last_of([{"pixels": flat(200, 40, 0), "over": flat(0, 160, 200, side=64), "part": 0.5}] * 6, **trails)
+    dark, both = {"pixels": flat(0, 0, 0)}, {"over": flat(0, 160, 200, side=64), "part": 0.5}
+    mean = last_of([dark, *[{"pixels": flat(100, 100, 100)}] * 6], **trails)
+    seen = last_of([dark, *[{"pixels": flat(200, 40, 0), **both}] * 6], **trails)
     assert 10 < mean[MIDDLE][0] < 60, "they are still on their way"
     assert np.abs(seen - mean).max() <= 2
 
