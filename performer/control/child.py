@@ -89,6 +89,8 @@ class Job:
     presets: tuple[Preset, ...]
     changed_presets: Mapping[str, Preset]  # by hands, before this process began
     preset_edits: SharedMailbox
+    changed_binds: Mapping[str, Bind | None]  # learnt, or unbound, before this process began
+    bind_edits: SharedMailbox
     cue_values: F32  # [cues, P]
     edition: int = 0  # how often the setlist was taken anew
 
@@ -132,6 +134,11 @@ class ControlLoop:
             triggers=job.triggers,
             fire=self._fire,
         )
+        for address, bind in job.changed_binds.items():
+            if bind is None:
+                self._dispatcher.unbind(address)
+            elif not self._dispatcher.is_own(address):
+                self._dispatcher.bind(address, bind)
         self._history = History()
         self._matrix = Matrix(
             job.routes,
@@ -164,6 +171,7 @@ class ControlLoop:
             announce=self._announce,
             reload=self._reload,
             saving=self._saving,
+            bound=self._bound,
         )
         self._clocks = OutsideClocks(job.table, job.tempi)
         row = job.table.row
@@ -570,6 +578,12 @@ class ControlLoop:
     def _edit_preset(self, preset: Preset) -> bool:
         preset = wide(preset, size=self._job.preset_edits.dtype["values"].shape[0])
         return self._job.preset_edits.post(preset.name.encode(), preset.named, preset.values)
+
+    def _bound(self, address: str, bind: Bind | None) -> None:
+        """Have the show keep what was learnt or unbound, for a process that has to start again."""
+        text = msgspec.json.encode((address, bind))
+        if len(text) <= wire.BIND["text"].itemsize:
+            self._job.bind_edits.post(text)
 
     def _look(self) -> tuple[F32, F32, np.ndarray]:
         """(where the knobs stand, where the cue that plays has them, which of them hands have set in it), [P] each."""

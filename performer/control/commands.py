@@ -37,7 +37,7 @@ class Commands:
     (id of the cue that plays, knobs that hands have left elsewhere than it has them). look(): (where the knobs stand, where
     the cue has them, which of them hands have set in it), [P] each. announce(datagram, asker): tells who asked and
     everybody else. reload(): has the show read the setlist again. saving(before,
-    after): the setlist is about to be saved; its hashes.
+    after): the setlist is about to be saved; its hashes. bound(address, bind): that was learnt, or, of None, unbound.
     """
 
     def __init__(
@@ -59,8 +59,9 @@ class Commands:
         announce: Callable[[bytes, Addressee], None],
         reload: Callable[[], None],
         saving: Ahead,
+        bound: Callable[[str, Bind | None], None],
     ) -> None:
-        self._reload, self._tell_saving = reload, saving
+        self._reload, self._tell_saving, self._keep_bound = reload, saving, bound
         self._table, self._prefix, self._setlist, self._own_port = table, prefix, setlist, own_port
         self._dispatcher, self._leads, self._matrix, self._surfaces = dispatcher, leads, matrix, surfaces
         self._shelf, self._history = shelf, history
@@ -100,6 +101,7 @@ class Commands:
                 address = args[-1] if args else None
                 if not isinstance(address, str) or not self._dispatcher.unbind(address):
                     raise OscError(f"{address!r} is bound to nothing")
+                self._keep_bound(address, None)
                 self._announce(self.told("unbound", address), asker)
             case "binds":
                 self._surfaces.dump(asker, [self._bound(address) for address in self._dispatcher.binds])
@@ -176,7 +178,9 @@ class Commands:
         """Bind what was wiggled."""
         kind = self._table[self._learns].kind
         span = (learnt.low, learnt.high) if kind in (Kind.FLOAT, Kind.INT) else None
-        self._dispatcher.bind(learnt.address, Bind(self._learns, span))
+        bind = Bind(self._learns, span)
+        self._dispatcher.bind(learnt.address, bind)
+        self._keep_bound(learnt.address, bind)
         self._announce(self._bound(learnt.address), self._asked)
 
     def _bound(self, address: str) -> bytes:

@@ -127,6 +127,7 @@ class Hands:
         self._sources = sources or {}
         self._changed_routes: dict[str, RouteFile | None] = {}  # for a control process that has to start again
         self._changed_presets: dict[str, Preset] = {}  # the same
+        self._changed_binds: dict[str, Bind | None] = {}
         self._process: Any = None
         self._lifeline: Any = None
         self._restarts = 0
@@ -150,6 +151,7 @@ class Hands:
         self._presses = SharedMailbox(wire.PRESS, capacity=4096)
         self._edits = SharedMailbox(wire.EDIT, capacity=256)
         self._preset_edits = SharedMailbox(wire.preset_edit(len(table) + wire.ROOM_PARAMS), capacity=64)
+        self._bind_edits = SharedMailbox(wire.BIND, capacity=256)
         self._status = SharedLatest(wire.STATUS)
         self._tempi = SharedLatest(wire.TEMPI)
         self.pictures = SharedLatest(wire.PICTURE) if http_port else None  # where an output puts them for the panel
@@ -192,6 +194,8 @@ class Hands:
             presets=tuple(presets),
             changed_presets=self._changed_presets,
             preset_edits=self._preset_edits,
+            changed_binds=self._changed_binds,
+            bind_edits=self._bind_edits,
             sources=self._sources,
             cue_values=np.tile(table.defaults(), (len(cues), 1)) if cue_values is None else cue_values,
         )
@@ -231,6 +235,9 @@ class Hands:
             preset = Preset(name, frozen_array(each["named"][:size] > 0), frozen_array(each["values"][:size].copy()))
             self._changed_presets[name] = preset
             found.append(preset)
+        for each in self._bind_edits.drain():
+            address, bind = msgspec.json.decode(bytes(each["text"]), type=tuple[str, Bind | None])
+            self._changed_binds[address] = bind
         return found
 
     def pulses(self, *, now_s: float) -> tuple[Pulse, ...]:
@@ -332,6 +339,11 @@ class Hands:
         self._table, self._sources = table, sources
         self._changed_routes = holding(self._changed_routes, _by_name(before.routes), _by_name(routes))
         self._changed_presets = still_shelved(self._changed_presets, before.presets, presets, size=len(table))
+        self._changed_binds = {  # but where the setlist says something else now
+            address: bind
+            for address, bind in self._changed_binds.items()
+            if before.binds.get(address) == binds.get(address)
+        }
         news: dict[str, Any] = {
             "edition": before.edition + 1,
             "table": table,
@@ -347,7 +359,13 @@ class Hands:
             "presets": tuple(presets),
             "live": live,
         }
-        self._job = replace(before, **news, changed_routes=self._changed_routes, changed_presets=self._changed_presets)
+        self._job = replace(
+            before,
+            **news,
+            changed_routes=self._changed_routes,
+            changed_presets=self._changed_presets,
+            changed_binds=self._changed_binds,
+        )
         self._outbox.post(news)
 
     def refuse(self, text: str) -> None:

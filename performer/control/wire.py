@@ -55,6 +55,7 @@ PICTURE = np.dtype(
 WATCHED = np.dtype([("at_s", "f8")])  # when somebody last asked for such a picture
 
 EDIT = np.dtype([("text", "S2048")])  # (name, route or null) as JSON
+BIND = np.dtype([("text", "S512")])  # (foreign address, what it sets or null) as JSON
 
 
 def preset_edit(params: int) -> np.dtype:

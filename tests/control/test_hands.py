@@ -354,6 +354,22 @@ def test_a_killed_process_is_replaced_and_loses_nothing(hands, peer):
     assert hands.news() == ["the control process died and was started again"]
 
 
+def test_what_was_learnt_and_unbound_outlives_the_process(hands, peer):
+    peer.send("/perf/sys/learn", "cue.go")
+    peer.send("/pad", 0)
+    peer.send("/pad", 1)
+    peer.heard(until=lambda got: "/perf/sys/bound" in got)
+    peer.send("/perf/sys/unbind", "/td/low")
+    peer.heard(until=lambda got: "/perf/sys/unbound" in got)
+    assert hands.edits() == [], "they are the control process's own business"
+    os.kill(hands._process.pid, signal.SIGKILL)
+    peer.send("/perf/sys/binds")
+    got = peer.heard(until=lambda got: len(got.get("/perf/sys/bound", ())) == 2, seconds=15.0)
+    assert got["/perf/sys/bound"] == [("/td/bpm", "transport.bpm", 0.0, 1.0), ("/pad", "cue.go")]
+    peer.send("/pad", 1)
+    assert [event.param for event in events_until(hands, bool)] == ["cue.go"]
+
+
 def test_a_port_in_use_is_refused_with_a_remedy():
     port = free_port()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
