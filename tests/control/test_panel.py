@@ -384,6 +384,46 @@ def test_nothing_is_wider_than_the_screen_and_thumbs_find_their_buttons(page):
         assert box["height"] >= 44 and box["width"] >= 44
 
 
+def test_an_edited_setlist_is_seen_without_loading_the_page_again(page, played):
+    before = played.setlist.read_text()
+    edited = before.replace('name = "Test"', 'name = "Tonight"').replace('name = "The <end>"', 'name = "Almost"')
+    edited = edited.replace("[preset.dim]", "[preset.blaze]\nlatent.noise = 2.0\n[preset.dim]")
+    edited = edited.replace('name = "calm"', 'name = "calmer"') + '[[cue]]\nid = "4"\nname = "Encore"\nfade = 0\n'
+    page.evaluate("window.stays = true")
+    put(played.setlist, edited)
+    page.wait_for_selector('#cues [data-cue="4"]', timeout=1e3 * PATIENCE_S)
+    assert page.locator("#cues [data-cue]").count() == 4
+    assert page.inner_text('#cues button[data-cue="3"]').startswith("Almost")
+    page.wait_for_selector('[data-preset="blaze"]')
+    page.wait_for_selector('[data-route="calmer"]')
+    page.wait_for_selector('[data-route="calm"]', state="detached")
+    assert page.inner_text("#name") == page.title() == "performer: Tonight"
+    page.locator('#cues button[data-cue="4"]').click()
+    played.until("cue/standby", "4")
+    page.click("#go")
+    played.until("cue/current", "4")
+    drag(page, "route.calmer", 0.5)
+    played.until("route/calmer", 0.5)
+    put(played.setlist, edited.replace("fade = 0", "fade = no"))
+    page.wait_for_function(  # and what plays goes on
+        "() => /refused: .*show.toml/.test(document.getElementById('log').textContent)", timeout=1e3 * PATIENCE_S
+    )
+    played.send("/perf/cue/goto", "1")
+    played.until("cue/current", "1")
+    put(played.setlist, before)
+    page.wait_for_selector('#cues [data-cue="4"]', state="detached", timeout=1e3 * PATIENCE_S)
+    page.wait_for_selector('[data-route="calm"]')
+    page.wait_for_selector('[data-preset="blaze"]', state="detached")
+    assert page.title() == "performer: Test" and page.evaluate("window.stays") is True
+
+
+def put(path, text):
+    """As an editor saves."""
+    beside = path.with_suffix(".part")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
 def test_the_page_comes_back_when_the_control_process_does(page, played):
     end = time.monotonic() + PATIENCE_S  # what is being started holds the port for a moment, too
     while len(serving := [each for each in played.program.children() if serves(each, played.http)]) != 1:
