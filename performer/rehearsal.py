@@ -95,17 +95,23 @@ class Entry:
 
 
 class Recording:
-    """The sound of a rehearsal, as it is heard from show time 0 on; None is silence."""
+    """The sound of a rehearsal, as it is heard from show time 0 on; None is silence. offset_s: where it begins."""
 
-    def __init__(self, setlist: Setlist, sound: Sound | None, *, loops: bool) -> None:
+    def __init__(self, setlist: Setlist, sound: Sound | None, *, loops: bool, offset_s: float = 0.0) -> None:
         silent = np.tile(rest(table_with(setlist.bands)), (len(setlist.voices), 1))
         self._silent = AudioFeatures(frozen_array(silent), 0.0)
         self._analysis: Analysis | None = None
         self.length_s = 0.0
         self._turn_s = math.inf  # after which it begins again
+        self._begun_s = 0.0  # show time at which its first sample would have sounded
         if sound is not None:
-            self._analysis = analyse(sound.samples, sound.rate_hz, setlist.voices, bands=setlist.bands)
-            self.length_s = len(sound.samples) / sound.rate_hz
+            first = round(offset_s * sound.rate_hz)
+            samples = sound.samples[first:]
+            if first and loops:
+                samples = np.concatenate([samples, sound.samples[:first]])
+            self._begun_s = -first / sound.rate_hz
+            self._analysis = analyse(samples, sound.rate_hz, setlist.voices, bands=setlist.bands)
+            self.length_s = len(samples) / sound.rate_hz
             if loops:
                 self._turn_s = self.length_s
 
@@ -122,7 +128,7 @@ class Recording:
             hits += [replace(event, at_s=event.at_s + gone_s) for event in analysis.events[first:last]]
         gone_s = now * self._turn_s if now else 0.0
         heard = analysis.at(at_s - gone_s)
-        music = Music(begun_s=0.0, length_s=self._turn_s)
+        music = Music(begun_s=self._begun_s, length_s=self._turn_s)
         return replace(heard, centre_s=heard.centre_s + gone_s, music=music), hits
 
 
@@ -231,8 +237,10 @@ def _recorded(setlist: Setlist, options: RehearsalOptions) -> tuple[Recording, s
         sound = decode(file)
     except SourceError as error:
         raise Refused(f"--file {file}: {error}") from None
-    loops = options.file is None and setlist.audio.loop
-    return Recording(setlist, sound, loops=loops), Path(file).name
+    if options.file is not None:  # a recording of the concert, from where that began
+        return Recording(setlist, sound, loops=False), Path(file).name
+    own = setlist.audio
+    return Recording(setlist, sound, loops=own.loop, offset_s=own.offset_s), Path(file).name
 
 
 def _print(entries: Sequence[Entry], setlist: Setlist, *, console: Console) -> None:

@@ -186,6 +186,23 @@ def test_positions_of_the_file_begin_cues_at_any_rate(path, sound):
     assert list(found.values()) == [expected] * 3
 
 
+def test_it_begins_where_the_show_begins_in_its_own_file(path, sound):
+    text = TRIGGERED.format(file=GROOVE).replace('source = "file"', 'source = "file"\noffset = 2.0')
+    path.write_text(text)
+    show, length_s = setlists.load(path), len(sound.samples) / sound.rate_hz
+    found = {}
+    for loops in (False, True):
+        recording = Recording(show, sound, loops=loops, offset_s=2.0)
+        assert recording.length_s == pytest.approx(length_s if loops else length_s - 2.0)
+        entries = order_of(played(show, recording, fps=30.0, hold_s=60.0, most_s=recording.length_s - 0.05))
+        found[loops] = [(entry.index, entry.began_s) for entry in entries]
+    once = [(0, 0.0), (2, pytest.approx(1.9)), (1, pytest.approx(3.25)), (0, pytest.approx(4.5))]
+    assert found == {False: once, True: [*once, (1, pytest.approx(length_s - 1.0))]}
+    console = Console(file=io.StringIO(), width=100)
+    rehearse(RehearsalOptions(setlist=str(path), sheet=Path("-")), console=console, announce=lambda text: None)
+    assert isinstance(console.file, io.StringIO) and "0:01.9 " in console.file.getvalue()
+
+
 def test_the_first_hit_after_a_silence_begins_a_cue(path, sound):
     rate = sound.rate_hz
     quiet = np.zeros((5 * rate, sound.samples.shape[1]), np.float32)
