@@ -23,7 +23,7 @@ from performer.audio.analyser import Analysis, analyse
 from performer.audio.features import rest, table_with
 from performer.audio.source import Sound, SourceError, decode
 from performer.cast import Cast
-from performer.choreography.plan import Memory
+from performer.choreography.memory import Memory
 from performer.choreography.score import Cue
 from performer.choreography.transport import Transport
 from performer.clock import SystemClock

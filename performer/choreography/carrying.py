@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from performer.choreography.looks import Look, Worn
-from performer.choreography.plan import CueState, Memory, Plan, Remnant
+from performer.choreography.memory import CueState, Memory, Remnant
+from performer.choreography.plan import Plan
 from performer.choreography.score import Cue, Place
 from performer.flow import F32, frozen_array
 from performer.presets import Preset, is_same, put, wide

@@ -11,115 +11,30 @@ Thread: render. No clock, no I/O; the same inputs give the same outputs, bit for
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from performer.bridges import Bridge
-from performer.choreography import modulation
-from performer.choreography.keyframes import Keyframes
-from performer.choreography.lfo import LFO_NAMES, lfo_value
-from performer.choreography.looks import LEVELS, Looks, Worn
-from performer.choreography.modulation import RouteMemory
-from performer.choreography.motion import (
-    BEND_KNOBS,
-    MOTIONS,
-    Anatomy,
-    Terms,
-    bend_row,
-    breath,
-    input_transform,
-    noise_gains,
-    push,
-    ws_from_offsets,
-)
-from performer.choreography.safe import kept
+from performer.choreography.figures import Figures
+from performer.choreography.lfo import LFO_NAMES
+from performer.choreography.looks import Looks, Worn
+from performer.choreography.memory import CueState, Memory, Remnant
+from performer.choreography.motion import MOTIONS, Anatomy, Terms
 from performer.choreography.score import Cue, Moment, Place, Score
-from performer.choreography.strangeness import estranged, tamed
 from performer.choreography.surprise import Acting
 from performer.choreography.transition import Stand, Transition, stand_of
-from performer.choreography.transport import BAR_BEATS
-from performer.choreography.triggers import Triggers, Watch
+from performer.choreography.triggers import Triggers
+from performer.choreography.wiring import Wiring
 from performer.clock import Line
-from performer.flow import (
-    F32,
-    GROUP_NAMES,
-    STILL,
-    STRAIGHT,
-    UNBLENDED,
-    AudioEvent,
-    AudioFeatures,
-    ControlEvent,
-    LatentFrame,
-    Mix,
-    Params,
-    Tick,
-    frozen_array,
-    species_at,
-)
+from performer.flow import F32, AudioEvent, AudioFeatures, ControlEvent, LatentFrame, Params, Tick, frozen_array
 from performer.params import Controls, Kind, ParamTable
 from performer.presets import Preset, put
-from performer.routes import DRAWN, Route, RouteEdit, names_in
+from performer.routes import RouteEdit
 
-SWARM_SEEDS = 7919  # from one animal of a swarm to the next: each passes others
-HITS_KEPT = 4  # of a kind; more would have to fall on under each other for longer than any release
 HITS_RUNG = 128  # what swings is the sum of all hits: one that is dropped too early makes it jump
 MEND_S = 0.5  # in which the cue that plays glides to what an edit of the setlist has made of it
-
-
-@dataclass(frozen=True, slots=True)
-class CueState:
-    """A cue in play."""
-
-    index: int
-    started_s: float
-    started_beat: float
-    lines: tuple[Line | None, ...]  # the phase of each motion, the noise, and each LFO; None before its first frame
-    hands_s: np.ndarray  # [P], when hands had set each parameter before it began: what they set since stands above it
-    routes: Mapping[str, RouteMemory] = field(default_factory=dict)  # by name
-    worn: Worn | None = None  # what presets and surprises have made of it; None before its first frame
-
-    def elapsed(self, keyframes: Keyframes, tick: Tick) -> float:
-        """How far the cue has come, in what its keyframes count."""
-        return keyframes.at(tick, since_s=self.started_s, since_beat=self.started_beat)
-
-
-@dataclass(frozen=True, slots=True)
-class Remnant:
-    """What a cue that has ended in the middle of its own fade was still short of: it is kept while that cue fades away, so
-    that nothing leaps where a hand presses GO twice."""
-
-    values: F32  # [P]
-    latents: Mapping[int, tuple[F32, F32]]  # of each creature: ws and noise
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """All that choreography remembers from frame to frame."""
-
-    place: Place
-    current: CueState
-    routes: tuple[tuple[Route, ...], ...]  # of each cue: the setlist's, as hands have changed them
-    presets: tuple[Preset, ...] = ()  # the same
-    previous: CueState | None = None  # while a fade is under way
-    pair: int | None = None  # of the bridge that the fade crosses
-    is_cut_short: bool = False  # the fade before has not come to its end, in the frame before this one ...
-    remnant: Remnant | None = None  # ... and this is what it left
-    mended_s: float | None = None  # since when the fade is no cue's, but the way to what an edit has made of one
-    hits: dict[tuple[int, int], tuple[tuple[float, float], ...]] = field(
-        default_factory=dict
-    )  # (voice, kind): (at, strength)
-    pending: tuple[ControlEvent, ...] = ()  # what trigger routes pressed in the frame before
-    watch: Watch = Watch()  # for cues that begin by a clock or a silence
-    values: F32 | None = None  # [P], of the frame before
-    latent: LatentFrame | None = None
-    mix: Mix | None = None
-
-    @property
-    def preset(self) -> int:
-        """Number of the preset that was glided to last; 0 for none."""
-        return self.current.worn.look.number if self.current.worn is not None else 0
 
 
 class Plan:
@@ -157,40 +72,18 @@ class Plan:
         self._features = {name: column for column, name in enumerate(feature_names)}
         self._offset_of = offset_of
         self.seat(cues)
-        self.anatomies = tuple(anatomies)
+        self._figures = Figures(table, anatomies)
+        self.anatomies = self._figures.anatomies
+        self._wiring = Wiring(table, voices=voices, features=self._features, hit_kinds=hit_kinds)
+        self.route_names = self._wiring.names
         self.bridges = dict(bridges or {})
         self._lows = table.lows()
         self._highs = table.highs()
         self._by_hand = np.array([param.by_hand for param in table.params])
         self._fades = np.array([param.kind is Kind.FLOAT for param in table.params])
-        self._voices = {name: row for row, name in enumerate(voices)}
-        self._hit_kinds = dict(hit_kinds)  # features that are hits, and the kind of the events behind each
         self._motion_rows = [{param.id: table.row(param.id) for param in motion.params} for motion in MOTIONS]
-        self._truncation = table.row("latent.truncation")
-        self._cutoff = table.row("latent.cutoff")
-        self._swarm, self._spread = table.row("swarm.count"), table.row("swarm.spread")
-        self._strangeness = table.row("latent.strangeness")
-        self._noise = table.row("latent.noise")
-        self._noises = tuple(table.row(f"noise.{group}") for group in GROUP_NAMES)
-        self._noise_seed, self._noise_speed = table.row("noise.seed"), table.row("noise.speed")
-        self._blends = tuple(table.row(f"blend.{group}") for group in GROUP_NAMES)
-        self._bends = tuple(tuple(table.row(f"bend.{group}.{knob}") for knob in BEND_KNOBS) for group in GROUP_NAMES)
-        self._pushes = tuple(table.row(f"latent.{group}") for group in GROUP_NAMES)
-        traits = max(each.trait_count for each in self.anatomies)
-        self._traits = tuple(table.row(f"trait.{number}") for number in range(1, traits + 1))
-        self._moves = tuple(table.row(f"latent.{move}") for move in ("x", "y", "turn", "zoom"))
-        self._master = table.row("routes.amount")
-        self.route_names = names_in(table)
-        self._route_rows = {
-            name: (number, *(table.row(f"{knob}.{name}") for knob in ("route", "mute", "solo")))
-            for number, name in enumerate(self.route_names)
-        }
-        self._lfos = {
-            name: tuple(table.row(f"{name}.{knob}") for knob in ("shape", "rate", "beats", "phase"))
-            for name in LFO_NAMES
-        }
+        self._noise_speed = table.row("noise.speed")
         self._bpm, self._quantize = table.row("transport.bpm"), table.row("cue.quantize")
-        self._breathe = [motion.name for motion in MOTIONS].index("breathe")
 
     def seat(self, cues: Sequence[Cue], *, ghosts: Sequence[Cue] = ()) -> None:
         """Play these cues. ghosts: cues that are no part of the score any more; they fade away, or play until the next."""
@@ -260,9 +153,9 @@ class Plan:
             else:
                 if self.anatomies[cue.creature].siblings > 1:
                     # Both animals are of the species in between that the fade passes.
-                    for row in self._blends:
+                    for row in self._figures.blends:
                         before[row] = values[row] = mixed[row]
-                latent = self._between(from_drawn(before), drawn(values), stand)
+                latent = self._figures.between(from_drawn(before), drawn(values), stand)
             values = mixed
         mix, light = (stand.shading, stand.light) if stand is not None else (None, 1.0)
         if memory.place.is_panicked and memory.latent is not None:
@@ -320,20 +213,14 @@ class Plan:
             latent = from_drawn(values)
             if latent.creature not in remnant.latents:
                 return latent
-            ws, noise = remnant.latents[latent.creature]
-            anatomy, ws = self.anatomies[latent.creature], latent.ws + ws
-            if anatomy.chosen is not None:
-                place = _place(anatomy, latent.blend)
-                mean, _ = anatomy.mean_and_offsets(0, [], place=place)
-                ws = kept(ws, mean, anatomy.hull(place=place), label=anatomy.label_row is not None)
-            return replace(latent, ws=frozen_array(ws), noise=frozen_array(latent.noise + noise))
+            return self._figures.displaced(latent, *remnant.latents[latent.creature])
 
         return memory, np.clip(before + remnant.values, self._lows, self._highs), drawn
 
     def _faded(self, before: F32, after: F32, stand: Stand) -> F32:
         """Between two cues' values: numbers with fractions are mixed, switches and whole numbers are the new cue's."""
         mixed = np.where(self._fades, before + (after - before) * np.float32(stand.mix), after)
-        for row, part in zip(self._blends, stand.groups, strict=True):
+        for row, part in zip(self._figures.blends, stand.groups, strict=True):
             mixed[row] = before[row] + (after[row] - before[row]) * np.float32(part)
         return mixed if stand.is_turned else np.where(self._fades, mixed, before)
 
@@ -349,7 +236,7 @@ class Plan:
     ) -> tuple[Memory, LatentFrame]:
         """From one creature to another: the memory after, and what both draw."""
         # What two species share is mixed; their traits and partners mean something else in each.
-        own = [*self._blends, *self._traits, self._swarm]
+        own = self._figures.own
         leaving, coming = mixed.copy(), mixed.copy()
         leaving[own], coming[own] = before[own], after[own]
         # Of a picture that nobody sees nothing is drawn.
@@ -360,45 +247,13 @@ class Plan:
             if memory.pair is None and first is not None:
                 memory = replace(memory, pair=bridge.nearest(first.ws, 0))
             ends = [side.w[memory.pair or 0] for side in bridge.sides]
-            first = first and self._toward(first, ends[0], stand.to_bridge)
-            second = second and self._toward(second, ends[1], stand.from_bridge)
+            first = first and self._figures.toward(first, ends[0], stand.to_bridge)
+            second = second and self._figures.toward(second, ends[1], stand.from_bridge)
         if first is None or second is None:
             seen = first or second
             assert seen is not None
             return memory, seen
         return memory, replace(first, partner=second, part=stand.part)
-
-    def _toward(self, latent: LatentFrame, end: F32, part: float) -> LatentFrame:
-        """A latent on its way to another animal [w_dim]; 1 is there."""
-        if part <= 0.0:
-            return latent
-        ws = latent.ws + (end - latent.ws) * np.float32(part)
-        if self.anatomies[latent.creature].label_row is not None:
-            ws[-1] = latent.ws[-1]
-        swarm = tuple(self._toward(each, end, part) for each in latent.swarm)
-        return replace(latent, ws=frozen_array(ws), swarm=swarm)
-
-    def _between(self, before: LatentFrame, after: LatentFrame, stand: Stand) -> LatentFrame:
-        """Two latents of a species mixed, each layer group as far as it is."""
-        anatomy = self.anatomies[after.creature]
-        ws, noise = np.empty(len(after.ws), np.float32), np.empty(len(after.noise), np.float32)
-        for group, part in enumerate(stand.groups):
-            ws[anatomy.rows(group)], noise[anatomy.noise_rows(group)] = part, part
-        swarm = tuple(self._between(one, other, stand) for one, other in zip(before.swarm, after.swarm, strict=False))
-        partner = after.partner or before.partner
-        if before.partner is not None and after.partner is not None:
-            partner = self._between(before.partner, after.partner, stand)
-        return replace(
-            after,
-            ws=_mixed(before.ws, after.ws, ws[:, None]),
-            noise=_mixed(before.noise, after.noise, noise[:, None]),
-            transform=_mixed(before.transform, after.transform, np.float32(stand.mix)),
-            bends=_mixed(before.bends, after.bends, np.array(stand.groups, np.float32)[:, None]),
-            blend=_mixed(before.blend, after.blend, ws),
-            partner=partner,
-            part=before.part + (after.part - before.part) * stand.mix,
-            swarm=(*swarm, *after.swarm[len(swarm) :]),
-        )
 
     # Cues
 
@@ -452,7 +307,7 @@ class Plan:
         there; one that is added plays in all cues, last."""
         if isinstance(edit, Preset):
             return replace(memory, presets=put(memory.presets, edit))
-        if edit.name not in self._route_rows:
+        if edit.name not in self.route_names:
             return memory
         planned = [[route.name for route in cue.routes] for cue in self.cues]
         is_added = not any(edit.name in names for names in planned)
@@ -484,33 +339,20 @@ class Plan:
         cue = self.cues[state.index]
         knobs = self._based(cue, state, controls, tick)
         values = knobs.copy()
-        remembered, pressed = dict(state.routes), []
+        remembered, pressed = state.routes, list[ControlEvent]()
         if meters is not None:
-            routes = memory.routes[state.index]
-            has_solo = any(values[self._route_rows[route.name][3]] > 0 for route in routes)
-            # What moves the morph comes first: all others start from the look that it makes.
-            leading = [route for route in routes if route.target in LEVELS]
-            for group in (leading, [route for route in routes if route not in leading]):
-                for route in group:
-                    number, master, mute, solo = self._route_rows[route.name]
-                    is_heard = values[mute] <= 0 and (values[solo] > 0 or not has_solo)
-                    remembered[route.name], press = self._routed(
-                        route,
-                        remembered.get(route.name) or RouteMemory(value=route.rest),
-                        state,
-                        memory,
-                        features,
-                        events,
-                        values,
-                        tick,
-                        master=float(values[self._master]) * float(values[master]) if is_heard else 0.0,
-                        meter=meters[number],
-                    )
-                    pressed.extend(press if is_heard else ())
-                if leading and group is leading:
-                    levels = np.clip(values, self._lows, self._highs)
-                    values = self._based(cue, state, controls, tick, levels=levels)
-            np.clip(values, self._lows, self._highs, out=values)
+            values, remembered, pressed = self._wiring.play(
+                memory.routes[state.index],
+                state,
+                memory,
+                features,
+                events,
+                values,
+                tick,
+                seed=cue.seed,
+                meters=meters,
+                rebased=lambda levels: self._based(cue, state, controls, tick, levels=levels),
+            )
 
         lines = list(state.lines)
         terms: Terms = []
@@ -528,85 +370,13 @@ class Plan:
                 terms += motion.terms(own, cue.seed, at)
         if cue.keyframes is not None:
             terms += cue.keyframes.terms(state.elapsed(cue.keyframes, tick))
-        for group, row in enumerate(self._pushes):
-            if values[row] != 0.0:
-                terms += push(group, float(values[row]))
+        terms += self._figures.pushed(values)
         noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
-        for number, (_, rate, _, _) in enumerate(self._lfos.values()):
-            phase(len(MOTIONS) + 1 + number, float(values[rate]))
-        drawn = partial(self._drawn, cue.creature, cue.seed, terms, noise_phase)
+        for number, rate_hz in enumerate(self._wiring.lfo_rates(values)):
+            phase(len(MOTIONS) + 1 + number, rate_hz)
+        drawn = partial(self._figures.drawn, cue.creature, cue.seed, terms, noise_phase)
         state = replace(state, lines=tuple(lines), routes=remembered)
         return state, knobs, values, drawn, tuple(pressed)
-
-    def _drawn(self, creature: int, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
-        """What a generator needs to draw one animal, or several that share the frame."""
-        first = self._latent(creature, seed, terms, noise_phase, values)
-        members = int(values[self._swarm])
-        if members == 1:
-            return first
-        spread = np.float32(values[self._spread])
-        swarm = []
-        for member in range(1, members):
-            own = self._latent(creature, seed + member * SWARM_SEEDS, terms, noise_phase, values)
-            ws = frozen_array(first.ws + (own.ws - first.ws) * spread)
-            swarm.append(replace(own, ws=ws, member=member, members=members))
-        return replace(first, members=members, swarm=tuple(swarm))
-
-    def _latent(self, creature: int, seed: int, terms: Terms, noise_phase: float, values: F32) -> LatentFrame:
-        """What a generator needs to draw the animals of `terms`; with a stranger's own as `partner` where it is seen."""
-        anatomy = self.anatomies[creature]
-        blend, part = UNBLENDED, 0.0
-        if anatomy.partner is not None:
-            blend = np.empty(anatomy.num_ws, np.float32)
-            for group, row in enumerate(self._blends):
-                blend[anatomy.rows(group)] = values[row]
-            part = float(blend.mean())
-        place = _place(anatomy, blend)
-        mean, offsets = anatomy.mean_and_offsets(seed, terms, place=place)
-        strangeness = float(values[self._strangeness])
-        ws = ws_from_offsets(
-            anatomy,
-            mean,
-            offsets,
-            truncation=tamed(float(values[self._truncation]), strangeness),
-            strange=partial(estranged, anatomy, strangeness=strangeness) if strangeness > 0.0 else None,
-            cutoff=int(values[self._cutoff]),
-            traits=[float(values[row]) for row in self._traits[: anatomy.trait_count]],
-        )
-        if anatomy.chosen is not None:
-            ws = kept(ws, mean, anatomy.hull(place=place), label=anatomy.label_row is not None)
-        noise = noise_gains(
-            anatomy,
-            strengths=[float(values[self._noise] * values[row]) for row in self._noises],
-            seed=int(values[self._noise_seed]),
-            phase=noise_phase,
-        )
-        partner = None
-        if anatomy.partner is not None and anatomy.w_between is None and part > 0.0:
-            stranger = next(at for at, each in enumerate(self.anatomies) if each is anatomy.partner)
-            partner = self._latent(stranger, seed, terms, noise_phase, values)
-        return LatentFrame(
-            ws=frozen_array(ws),
-            noise=frozen_array(noise),
-            transform=self._transform(values),
-            bends=self._bent(values),
-            blend=frozen_array(blend),
-            creature=creature,
-            partner=partner,
-            part=part if partner is not None else 0.0,
-        )
-
-    def _bent(self, values: F32) -> F32:
-        """How the features of each layer group are bent."""
-        bends = np.stack([bend_row([float(values[row]) for row in rows]) for rows in self._bends])
-        return STRAIGHT if (bends == STRAIGHT).all() else frozen_array(bends)
-
-    def _transform(self, values: F32) -> F32:
-        """How the input is moved."""
-        x, y, turns, zoom = (float(values[row]) for row in self._moves)
-        if (x, y, turns, zoom) == (0.0, 0.0, 0.0, 1.0):
-            return STILL
-        return frozen_array(input_transform(x=x, y=y, turns=turns, zoom=zoom))
 
     def _bare(self, cue: Cue, state: CueState, controls: Controls, tick: Tick) -> F32:
         """The cue's values with the hands' on top: a hand wins until the next cue, and keeps what belongs to it."""
@@ -710,116 +480,6 @@ class Plan:
         worn = pressed(worn, presses)
         return state if worn is state.worn else replace(state, worn=worn)
 
-    def _routed(
-        self,
-        route: Route,
-        remembered: RouteMemory,
-        state: CueState,
-        memory: Memory,
-        features: AudioFeatures,
-        events: Sequence[AudioEvent],
-        values: F32,
-        tick: Tick,
-        *,
-        master: float,
-        meter: F32,
-    ) -> tuple[RouteMemory, tuple[ControlEvent, ...]]:
-        """Apply one route to `values` in place; says what it pressed. meter: [2], written to."""
-        hit = self._hit_source(route.source)
-        hits = memory.hits.get(hit, ()) if hit is not None else ()
-        fired_at_s = []
-        if hit is not None:
-            source = brought = modulation.struck(route, hits[-HITS_KEPT:], photon_s=tick.photon_s)
-            fired_at_s = [e.at_s for e in events if (e.voice, e.kind) == hit and e.strength >= route.gate_on]
-        else:
-            seed = self.cues[state.index].seed
-
-            def read(count: int) -> float:
-                if route.source in DRAWN:
-                    return modulation.drawn(route, seed=seed, count=count)
-                return self._level(route.source, state, features, values, tick)
-
-            if route.hold or route.hold_beats:
-                remembered = self._held(route, remembered, read, state, features, events, values, tick)
-                source = remembered.held if remembered.held is not None else route.rest
-            else:
-                source = read(0)
-            remembered, opened = modulation.followed(route, remembered, source, dt_s=tick.dt_s)
-            brought = remembered.value
-            fired_at_s = [tick.photon_s] if opened and route.is_gated else []
-        meter[0] = modulation.unit_of(route, source)
-        if route.mode == "trigger":
-            meter[1] = float(bool(fired_at_s))
-            return remembered, tuple(
-                ControlEvent(param=route.target, value=1.0, at_s=at_s, source=f"route {route.name}")
-                for at_s in fired_at_s
-            )
-        row = self.table.row(route.target)
-        if route.ring_hz > 0.0:
-            brings = modulation.scaled(route, modulation.rung(route, hits, photon_s=tick.photon_s))
-        else:
-            brings = modulation.shaped(route, brought)
-        values[row] = modulation.merged(route, float(values[row]), brings, master=master)
-        meter[1] = min(max(brings * master / float(self._highs[row] - self._lows[row] or 1.0), -1.0), 1.0)
-        return remembered, ()
-
-    def _held(
-        self,
-        route: Route,
-        remembered: RouteMemory,
-        read: Callable[[int], float],
-        state: CueState,
-        features: AudioFeatures,
-        events: Sequence[AudioEvent],
-        values: F32,
-        tick: Tick,
-    ) -> RouteMemory:
-        """Sample and hold: the memory after this frame."""
-        if route.hold_beats:
-            passed = math.floor((tick.beat - tick.downbeat) / route.hold_beats)
-            return modulation.held(route, remembered, read, passed=passed, is_struck=False)
-        hit = self._hit_source(route.hold)
-        if hit is not None:
-            is_struck = any((event.voice, event.kind) == hit for event in events)
-        else:
-            is_high = self._level(route.hold, state, features, values, tick) > route.hold_at
-            is_struck = is_high and not remembered.was_high
-            remembered = replace(remembered, was_high=is_high)
-        return modulation.held(route, remembered, read, passed=None, is_struck=is_struck)
-
-    def _hit_source(self, source: str) -> tuple[int, int] | None:
-        """(voice, kind) where the source is a hit; None where it is a level."""
-        voice, _, feature = source.partition(".")
-        if voice not in self._voices or feature not in self._hit_kinds:
-            return None
-        return self._voices[voice], self._hit_kinds[feature]
-
-    def _level(self, source: str, state: CueState, features: AudioFeatures, values: F32, tick: Tick) -> float:
-        if source == "beat":
-            return tick.beat % 1.0
-        if source == "bar":
-            return (tick.beat - tick.downbeat) / BAR_BEATS % 1.0
-        if source == "breathe":
-            line = state.lines[self._breathe]
-            return 0.5 + 0.5 * breath(line.at(tick.photon_s)) if line is not None else 0.5
-        if source in self._lfos:
-            return self._lfo(source, state, values, tick)
-        voice, _, feature = source.partition(".")
-        if voice in self._voices:
-            return float(features.values[self._voices[voice], self._features[feature]])
-        row = self.table.row(source)
-        return self.table.params[row].to_norm(float(values[row]))
-
-    def _lfo(self, name: str, state: CueState, values: F32, tick: Tick) -> float:
-        shape, rate, beats, ahead = (float(values[row]) for row in self._lfos[name])
-        if beats > 0.0:
-            phase = (tick.beat - tick.downbeat) / beats
-        else:
-            number = len(MOTIONS) + 1 + LFO_NAMES.index(name)
-            line = state.lines[number] or Line(rate_hz=rate, at_s=state.started_s)
-            phase = line.at(tick.photon_s)
-        return lfo_value(name, shape=shape, seed=self.cues[state.index].seed, phase=phase + ahead)
-
     def _struck(self, memory: Memory, events: Sequence[AudioEvent]) -> Memory:
         """Latch this frame's hits."""
         if not events:
@@ -829,14 +489,3 @@ class Plan:
             key = (event.voice, event.kind)
             hits[key] = (*hits.get(key, ()), (event.at_s, event.strength))[-HITS_RUNG:]
         return replace(memory, hits=hits)
-
-
-def _place(anatomy: Anatomy, blend: F32) -> float:
-    """Where on the way through siblings the mapping stands: at the mean of the layers' places, which is its own at each."""
-    whole = species_at(blend, siblings=anatomy.siblings)
-    return float(blend.mean()) * anatomy.siblings if whole is None else float(whole)
-
-
-def _mixed(first: F32, second: F32, part: np.ndarray | np.float32) -> F32:
-    """Between two arrays: 0 is the first."""
-    return first if first is second else frozen_array(first + (second - first) * part)

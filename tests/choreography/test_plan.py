@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from performer.audio.features import column, feature_names, hit_kinds
 from performer.choreography.lfo import lfo_params
+from performer.choreography.memory import Memory
 from performer.choreography.motion import (
     MOTIONS,
     Anatomy,
@@ -22,7 +23,7 @@ from performer.choreography.motion import (
     spline,
     ws_from_offsets,
 )
-from performer.choreography.plan import Memory, Plan
+from performer.choreography.plan import Plan
 from performer.choreography.score import Cue, Length
 from performer.flow import (
     STRAIGHT,

@@ -109,7 +109,7 @@ def test_whatever_moves_a_latent_it_stays_in_the_region_and_moves_no_faster(monk
     hull = safe.hull()
     assert outside(hull, np.concatenate([latent.ws for latent in latents[::7]]) - safe.w_avg) < 1e-3
     steps = [np.linalg.norm(b.ws - a.ws, axis=1).max() for a, b in zip(latents, latents[1:], strict=False)]
-    monkeypatch.setattr("performer.choreography.plan.kept", lambda ws, mean, hull, label: ws)
+    monkeypatch.setattr("performer.choreography.figures.kept", lambda ws, mean, hull, label: ws)
     _, _, wild = played(plan, 5 * FPS, features=features, events=events)
     wildest = [np.linalg.norm(b.ws - a.ws, axis=1).max() for a, b in zip(wild, wild[1:], strict=False)]
     assert outside(hull, wild[-1].ws - safe.w_avg) > 1.0

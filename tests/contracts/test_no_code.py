@@ -55,7 +55,7 @@ SITES = {
     # Control opens its own pages (once, before it serves), the setlist that it was started with, and the bin for a
     # library's chatter.
     ("control/midi.py", "os.open(os.devnull)"),
-    ("control/saving.py", "path.read_text()"),
+    ("control/saving.py", "path.read_bytes()"),
     ("control/saving.py", "write_whole(path)"),
     ("control/web.py", "Path(__file__)"),
     ("control/web.py", "PANEL.iterdir()"),
