@@ -12,11 +12,10 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,84 +23,31 @@ import numpy as np
 
 from performer.clock import SystemClock
 from performer.control import wire
-from performer.control.ableton import Live, LiveSpec
+from performer.control.ableton import Live
 from performer.control.addresses import Bind, Dispatcher, number_in
 from performer.control.commands import Commands
 from performer.control.controllers import Controllers
 from performer.control.facts import Facts
-from performer.control.history import GRACE_S, History, Step
+from performer.control.history import GRACE_S, History
+from performer.control.job import Job, Sockets
 from performer.control.leads import Leads
 from performer.control.matrix import Matrix
+from performer.control.moves import OWN_S, Moves
 from performer.control.osc import OscError, OscMessageIn, address_of, messages_of
 from performer.control.query import Tree, host_info
 from performer.control.shelf import Shelf
 from performer.control.surfaces import Addressee, MidiSender, Sender, Surfaces, Target, UdpSender
 from performer.control.tempo import OutsideClocks
-from performer.exchange import SharedLatest, SharedLevels, SharedMailbox
 from performer.flow import F32
-from performer.params import PRESET_PADS, Kind, ParamTable
+from performer.params import Kind
 from performer.presets import Preset, wide
-from performer.routes import CURVES, MODES, RouteFile, Span
-from performer.triggers import Press
+from performer.routes import CURVES, MODES, RouteFile
 
 if TYPE_CHECKING:
     from performer.control.web import Client, WebServer
 
 SEND_HZ = 30.0
 DRAIN = 2048  # datagrams taken between two looks at the clock
-OWN_S = 0.25  # so long after a hand set it, a parameter is what the hand said, whatever the show still tells
-GLIDE_S = 5.0  # over which what a vanished source held goes back to the cue
-# Knobs that are not taken back: the tempo, what waits for beats, inputs that stream, and what makes the stage dark.
-NOT_UNDONE = ("transport.", "clock.", "cue.", "in.", "out.")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Everything that the control process is given."""
-
-    table: ParamTable
-    prefix: str
-    binds: dict[str, Bind]
-    triggers: Mapping[str, Sequence[Press]]  # by address, the cues that begin by it
-    setlist: Path | None  # where what was learnt is saved
-    name: str  # of the show, for programs that browse
-    osc_port: int
-    token: str  # what it takes to move anything over the web; empty for nothing
-    live: LiveSpec | None  # Ableton Live, where the setlist has it
-    silence_s: float  # a source that sends nothing for so long lets go of what it holds; 0 for never
-    epoch_s: float
-    levels: SharedLevels
-    presses: SharedMailbox
-    edits: SharedMailbox
-    status: SharedLatest
-    state: SharedLatest
-    tempi: SharedLatest
-    pictures: SharedLatest | None  # of the preview; None where there is no panel
-    watched: SharedLatest
-    features: tuple[tuple[SharedLatest, tuple[int, ...]], ...]  # what is heard, and the voices' rows of each part
-    feature_names: tuple[str, ...]
-    voices: tuple[str, ...]
-    cues: tuple[tuple[str, str], ...]  # (id, name)
-    cue_notes: tuple[str, ...]
-    routes: tuple[tuple[str, RouteFile], ...]  # with the cue of each
-    changed_routes: Mapping[str, RouteFile | None]  # by hands, before this process began
-    sources: Mapping[str, Span]  # what a route may start from
-    presets: tuple[Preset, ...]
-    changed_presets: Mapping[str, Preset]  # by hands, before this process began
-    preset_edits: SharedMailbox
-    changed_binds: Mapping[str, Bind | None]  # learnt, or unbound, before this process began
-    bind_edits: SharedMailbox
-    cue_values: F32  # [cues, P]
-    edition: int = 0  # how often the setlist was taken anew
-
-
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """What the parent bound; None for what is not wanted."""
-
-    osc: socket.socket | None
-    http: socket.socket | None
-    live: socket.socket | None  # where Live's answers arrive
 
 
 def main(job: Job, sockets: Sockets, lifeline: Connection) -> None:
@@ -124,22 +70,26 @@ class ControlLoop:
         self._clock = SystemClock(job.epoch_s)
         self._socket, self._listener, self._live_socket = sockets.osc, sockets.http, sockets.live
         self._facts = self._facts_of(job)
+        self._history, self._leads = History(), Leads()
+        self._shelf = Shelf(
+            job.presets, table=job.table, post=self._edit_preset, did=self._history.add, changed=job.changed_presets
+        )
+        self._moves = Moves(job, self._facts, history=self._history, leads=self._leads, shelf=self._shelf)
         self._dispatcher = Dispatcher(
             job.table,
             set_level=self._set_level,
-            press=self._press,
-            current=self._current,
+            press=self._moves.press,
+            current=self._moves.current,
             prefix=job.prefix,
             binds=job.binds,
             triggers=job.triggers,
-            fire=self._fire,
+            fire=self._moves.fire,
         )
         for address, bind in job.changed_binds.items():
             if bind is None:
                 self._dispatcher.unbind(address)
             elif not self._dispatcher.is_own(address):
                 self._dispatcher.bind(address, bind)
-        self._history = History()
         self._matrix = Matrix(
             job.routes,
             known=job.sources,
@@ -148,10 +98,6 @@ class ControlLoop:
             did=self._history.add,
             changed=job.changed_routes,
         )
-        self._shelf = Shelf(
-            job.presets, table=job.table, post=self._edit_preset, did=self._history.add, changed=job.changed_presets
-        )
-        self._leads = Leads()
         self._sent_leads: dict[int, str] = {}
         self._surfaces = Surfaces(self._post)
         self._commands = Commands(
@@ -174,21 +120,11 @@ class ControlLoop:
             bound=self._bound,
         )
         self._clocks = OutsideClocks(job.table, job.tempi)
-        row = job.table.row
-        self._goto = row("cue.goto")
-        self._pads = {row(name): name.rpartition(".")[2] for name in PRESET_PADS}
-        self._load, self._surprise = row("preset.load"), row("preset.surprise")
-        self._back, self._again = row("preset.back"), row("preset.again")
-        self._arm, self._disarm = row("cue.arm"), row("cue.disarm")
         self._pair = tuple(job.table.address(job.table[f"preset.{end}"], prefix=job.prefix) for end in "ab")
         self._begun, self._cue_s = 0, -math.inf  # the cue that plays: how many came before, and since when it is known
         self._controllers: Controllers | None = None
         self._web: WebServer | None = None
-        self._now_s = 0.0
-        self._sender: Sender = UdpSender(("", 0), "", "")
-        self._set: dict[int, tuple[float, float]] = {}  # by row: what a hand set, and when
         self._heard_s: dict[str, float] = {}  # by source, where silence matters
-        self._gliding: dict[int, tuple[float, float]] = {}  # by row: from what, since when
         job.status.take_over()
         self._status = np.zeros(1, wire.STATUS)
         before = job.status.read()
@@ -204,11 +140,11 @@ class ControlLoop:
             self._live = Live(
                 job.live,
                 send=self._send_to_live,
-                begin_cue=lambda name: self._press(self._goto, name),
-                fire=self._fire,
+                begin_cue=self._moves.go_to,
+                fire=self._moves.fire,
                 set_knob=self._set_by_live,
-                told_bpm=lambda bpm: self._clocks.told.told_bpm(bpm, at_s=self._now_s),
-                told_beat=lambda beat: self._clocks.told.told_beat(beat, at_s=self._now_s),
+                told_bpm=lambda bpm: self._clocks.told.told_bpm(bpm, at_s=self._moves.now_s),
+                told_beat=lambda beat: self._clocks.told.told_beat(beat, at_s=self._moves.now_s),
             )
         self._rate_from = (self._clock.now_s(), int(self._status["received"][0]))
 
@@ -276,6 +212,7 @@ class ControlLoop:
         facts = self._facts_of(job)
         facts.goes_on(self._facts)
         self._facts = facts
+        self._moves.take(job, facts)
         binds = {address: bind for address, bind in job.binds.items() if not self._dispatcher.is_own(address)}
         if len(binds) < len(job.binds):
             facts.refusal = f"{' and '.join(job.binds.keys() - binds.keys())}: our own addresses cannot be bound"
@@ -286,7 +223,6 @@ class ControlLoop:
         if self._shelf.take(job.presets, table=job.table):
             self._history.forget()
         self._commands.take(job.table)
-        self._can_undo = [not param.id.startswith(NOT_UNDONE) for param in job.table.params]
         if self._live is not None and job.live is not None:
             self._live.take(job.live)
         if self._web is not None:
@@ -352,17 +288,17 @@ class ControlLoop:
         """What Live answers."""
         assert self._live_socket is not None and self._live is not None
         for datagram, target in self._waiting(self._live_socket):
-            self._sender = UdpSender(target, "Ableton Live", target[0])
+            self._moves.sender = UdpSender(target, "Ableton Live", target[0])
             try:
                 for each in messages_of(datagram):
                     self._status["received"] += 1
-                    self._live.receive(each, now_s=self._now_s)
+                    self._live.receive(each, now_s=self._moves.now_s)
             except OscError as error:
                 self._refuse(error)
 
     def _waiting(self, receiver: socket.socket) -> Iterator[tuple[bytes, Target]]:
         """The datagrams that wait, and where they came from."""
-        self._now_s = self._clock.now_s()
+        self._moves.now_s = self._clock.now_s()
         for _ in range(DRAIN):
             try:
                 yield receiver.recvfrom(65535)
@@ -381,13 +317,13 @@ class ControlLoop:
         param = self._job.table.params[row]
         if param.kind is Kind.TRIGGER:
             if value > 0:
-                self._press(row, "")
+                self._moves.press(row, "")
         else:
             self._set_level(row, param.admit(bind.read(param, value)))
 
     def _receive_web(self, datagram: bytes, client: "Client") -> None:
         """A frame of a WebSocket."""
-        self._now_s = self._clock.now_s()
+        self._moves.now_s = self._clock.now_s()
         self._take(datagram, client)
 
     def _receive_midi(self, port: str, heard: tuple[int, ...], at_s: float) -> None:
@@ -395,8 +331,8 @@ class ControlLoop:
         assert self._controllers is not None
         word = self._controllers.word(port, heard, at_s=at_s)
         if word is not None:
-            self._now_s = self._clock.now_s()
-            self._sender = MidiSender(f"midi {port}")
+            self._moves.now_s = self._clock.now_s()
+            self._moves.sender = MidiSender(f"midi {port}")
             self._apply([word], held_by=port)
 
     def _call_program(self, word: OscMessageIn) -> bool:
@@ -409,11 +345,11 @@ class ControlLoop:
             or place >= len(self._job.cues)
         ):
             return False
-        self._press(self._goto, self._job.cues[place][0])
+        self._moves.go_to(self._job.cues[place][0])
         return True
 
     def _take(self, datagram: bytes, sender: Sender) -> None:
-        self._sender = sender
+        self._moves.sender = sender
         status = self._status
         try:
             messages = messages_of(datagram)
@@ -422,7 +358,7 @@ class ControlLoop:
             self._refuse(error)
             return
         if self._job.silence_s > 0.0:
-            self._heard_s[sender.source] = self._now_s
+            self._heard_s[sender.source] = self._moves.now_s
         self._apply(messages)
 
     def _apply(self, messages: list[OscMessageIn], *, held_by: str = "") -> None:
@@ -431,7 +367,7 @@ class ControlLoop:
         for each in messages:
             status["received"] += 1
             try:
-                if not self._sender.may_write and each.args[-1:] != ("?",):
+                if not self._moves.sender.may_write and each.args[-1:] != ("?",):
                     raise OscError("came without the token, so it may only listen")
                 if held_by and (self._call_program(each) or self._waits(each, held_by)):
                     continue
@@ -444,9 +380,9 @@ class ControlLoop:
         """Whether a fader is held back; it is learnt all the same."""
         assert self._controllers is not None
         targets = self._dispatcher.targets(word.address)
-        if not self._controllers.waits(word, port, targets=targets, knob=self._current):
+        if not self._controllers.waits(word, port, targets=targets, knob=self._moves.current):
             return False
-        self._commands.learner.note(word.address, float(word.args[-1]), at_s=self._now_s)
+        self._commands.learner.note(word.address, float(word.args[-1]), at_s=self._moves.now_s)
         self._status["held"] += 1
         return True
 
@@ -458,10 +394,11 @@ class ControlLoop:
 
     def _refuse(self, error: OscError) -> None:
         self._status["refused"] += 1
-        self._facts.refusal = f"{self._sender.host}: {error}"
+        self._facts.refusal = f"{self._moves.sender.host}: {error}"
         self._status["refusal"] = self._facts.refusal.encode()[:120]
-        if not isinstance(self._sender.addressee, tuple):  # who is connected is told; junk of strangers is not answered
-            self._post(self._sender.addressee, self._commands.told("refused", str(error)))
+        asker = self._moves.sender.addressee
+        if not isinstance(asker, tuple):  # who is connected is told; junk of strangers is not answered
+            self._post(asker, self._commands.told("refused", str(error)))
 
     def _handle(self, each: OscMessageIn) -> bool:
         if each.args[-1:] == ("?",):
@@ -469,107 +406,21 @@ class ControlLoop:
         system = f"{self._job.prefix}/sys/"
         if each.address.startswith(system):
             command = each.address[len(system) :]
-            return self._commands.serve(command, each.args, sender=self._sender, at_s=self._now_s)
+            return self._commands.serve(command, each.args, sender=self._moves.sender, at_s=self._moves.now_s)
         if not self._dispatcher.is_own(each.address):
             told = number_in(each.args) if each.args else 1.0
             if told is not None:
-                self._commands.learner.note(each.address, told, at_s=self._now_s)
+                self._commands.learner.note(each.address, told, at_s=self._moves.now_s)
         if each.address in self._pair and each.args and isinstance(each.args[-1], str):  # a preset by its name
             each = replace(each, args=(self._shelf.number(each.args[-1]),))
-        return self._dispatcher.apply(each, at_s=self._now_s, source=self._sender.source)
+        return self._dispatcher.apply(each, at_s=self._moves.now_s, source=self._moves.sender.source)
 
     def _set_level(self, row: int, value: float) -> None:
-        if not self._leads.admits(row, value, at_s=self._now_s, source=self._sender.source):
+        if not self._leads.admits(row, value, at_s=self._moves.now_s, source=self._moves.sender.source):
             self._status["held"] += 1
             return
-        self._note_move(row, value)
-        self._clocks.set(row, value, at_s=self._now_s)
-        self._gliding.pop(row, None)
-        self._set[row] = (value, self._now_s)
-        self._job.levels.set(row, value, at_s=self._now_s, source=wire.packed_address(self._sender.host))
-
-    def _note_move(self, row: int, value: float) -> None:
-        """Keep what a move of a knob changes, where it begins a gesture."""
-        before, source = self._set.get(row), self._sender.source
-        if before is not None and before[0] == value:
-            return
-        if self._job.table.params[row].id.startswith(NOT_UNDONE):
-            return
-        if self._history.goes_on(row, source=source, at_s=self._now_s):
-            return
-        if np.float32(value) != np.float32(self._current(row)):
-            self._history.moved(row, self._knob_step(row, before), source=source)
-
-    def _knob_step(self, row: int, before: tuple[float, float] | None, *, is_again: bool = False) -> Step:
-        param = self._job.table.params[row]
-        undo = partial(self._put_back, row, before, is_again=is_again)
-        return Step("knob", param.id, undo, self._now_s, is_of_cue=not param.by_hand)
-
-    def _put_back(self, row: int, before: tuple[float, float] | None, *, is_again: bool) -> Step:
-        """Put a knob back to what a hand had set, and when; or let go of it. is_again: as if it were set now."""
-        after = self._set.get(row)
-        value, at_s = before or (self._current(row), -math.inf)  # set never: the cue has it, or what it wears
-        if is_again:
-            at_s = self._now_s
-        if before is None:
-            self._set.pop(row, None)
-        else:
-            self._set[row] = (value, at_s)
-        self._leads.taken_back(row)
-        self._gliding.pop(row, None)
-        self._job.levels.set(row, value, at_s=at_s, source=wire.packed_address(self._sender.host))
-        return self._knob_step(row, after, is_again=not is_again)
-
-    def _press(self, row: int, text: str, trigger: str = "") -> None:
-        """Press for a hand; what presets do, and who is armed, can be taken back."""
-        if row in (self._back, self._again):
-            is_again = row == self._again
-            if self._history.has("look", undone=is_again):
-                (self._history.redo if is_again else self._history.undo)("look")
-                return
-        elif row == self._load or row in self._pads:
-            number = self._shelf.number(self._pads.get(row, text))
-            self._post_press(row, text)
-            self._history.add(self._look_step(f"preset {self._shelf.name(number)}", self._back))
-            return
-        elif row == self._surprise:
-            self._post_press(row, text)
-            self._history.add(self._look_step("surprise", self._back))
-            return
-        elif row in (self._arm, self._disarm):
-            cue = next((at for key in (0, 1) for at, each in enumerate(self._job.cues) if each[key] == text), None)
-            if cue is not None and self._facts.is_disarmed(cue) == (row == self._arm):
-                self._history.add(self._switched(row, self._job.cues[cue][0]))
-                return
-        self._post_press(row, text, trigger)
-
-    def _look_step(self, what: str, row: int) -> Step:
-        """What presets did, to be taken back by a press of `row`."""
-        return Step("look", what, partial(self._look_turned, what, row), self._now_s, is_of_cue=True)
-
-    def _look_turned(self, what: str, row: int) -> Step:
-        self._post_press(row, "")
-        return self._look_step(what, self._again if row == self._back else self._back)
-
-    def _switched(self, row: int, cue: str) -> Step:
-        """Arm or disarm a cue: the step that takes that back."""
-        self._post_press(row, cue)
-        other, how = (self._disarm, "armed") if row == self._arm else (self._arm, "disarmed")
-        return Step("cue", f"{cue} {how}", partial(self._switched, other, cue))
-
-    def _post_press(self, row: int, text: str, trigger: str = "") -> None:
-        source = wire.packed_address(self._sender.host)
-        if not self._job.presses.post(row, source, self._now_s, text.encode()[:64], trigger.encode()):
-            raise OscError("too many presses at once; this one was dropped")
-
-    def _fire(self, cue: str, kind: str) -> None:
-        """A trigger of a cue has come; whether that is armed, the show knows."""
-        self._press(self._goto, cue, kind)
-
-    def _current(self, row: int) -> float:
-        """What a relative value starts from: what a hand has just set, or what the show says."""
-        value, set_s = self._set.get(row, (0.0, -1e9))
-        return value if self._now_s - set_s < OWN_S else float(self._facts.knobs()[row])
+        self._moves.set(row, value)
+        self._clocks.set(row, value, at_s=self._moves.now_s)
 
     def _edit(self, name: str, route: RouteFile | None) -> bool:
         text = msgspec.json.encode((name, route))
@@ -587,15 +438,14 @@ class ControlLoop:
 
     def _look(self) -> tuple[F32, F32, np.ndarray]:
         """(where the knobs stand, where the cue that plays has them, which of them hands have set in it), [P] each."""
-        touched = np.zeros(len(self._job.table), bool)
-        touched[[row for row, (_, at_s) in self._set.items() if at_s >= self._cue_s]] = True
+        touched = self._moves.touched(since_s=self._cue_s)
         return self._facts.knobs(), self._job.cue_values[self._facts.cue()], touched
 
     def _to_save(self) -> tuple[str, dict[str, float]]:
         """(the cue that plays, the knobs of routes and oscillators that hands have left elsewhere than it has them)."""
         at = self._facts.cue()
         knobs, cue = self._facts.knobs(), self._job.cue_values[at]
-        names = ((row, self._job.table.params[row].id) for row in self._set)
+        names = ((row, self._job.table.params[row].id) for row in self._moves.rows)
         return self._job.cues[at][0], {
             name: float(knobs[row])
             for row, name in names
@@ -608,7 +458,7 @@ class ControlLoop:
         """A `?`: the current value to whoever asks."""
         targets = self._dispatcher.targets(address)
         for target in targets:
-            self._post(self._sender.addressee, self._facts.value_of(target.row))
+            self._post(self._moves.sender.addressee, self._facts.value_of(target.row))
         return bool(targets)
 
     def _dump(self) -> list[bytes | int]:
@@ -616,7 +466,7 @@ class ControlLoop:
         return [*self._facts.texts(), *self._facts.rows]
 
     def _send(self, now_s: float) -> None:
-        self._now_s = now_s
+        self._moves.now_s = now_s
         if self._controllers is not None:
             self._controllers.look(now_s=now_s)
             self._status["midi"] = self._controllers.text.encode()[:120]
@@ -711,18 +561,10 @@ class ControlLoop:
         for row, lead in list(self._leads.of.items()):
             if now_s - self._heard_s.get(lead.source, lead.moved_s) > self._job.silence_s:
                 self._leads.let_go(row)
-                self._gliding[row] = (self._current(row), now_s)
+                self._moves.glide_back(row)
         leading = {lead.source for lead in self._leads.of.values()}
         self._heard_s = {source: at_s for source, at_s in self._heard_s.items() if source in leading}
-        if not self._gliding:
-            return
-        rests = self._job.cue_values[self._facts.cue()]
-        for row, (begun_at, since_s) in list(self._gliding.items()):
-            part = min((now_s - since_s) / GLIDE_S, 1.0)
-            value = self._job.table.params[row].admit(begun_at + (float(rests[row]) - begun_at) * part)
-            self._job.levels.set(row, value, at_s=now_s)
-            if part >= 1.0:
-                del self._gliding[row]
+        self._moves.step()
 
     def _post(self, target: Addressee, datagram: bytes) -> None:
         if not isinstance(target, tuple):

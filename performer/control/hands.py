@@ -22,6 +22,7 @@ import numpy as np
 from performer.control import child, wire
 from performer.control.ableton import LiveSpec
 from performer.control.addresses import Bind
+from performer.control.job import Job, Sockets
 from performer.control.matrix import holding
 from performer.control.shelf import still_shelved
 from performer.exchange import SPAWN, Mailbox, SharedLatest, SharedLevels, SharedMailbox
@@ -164,7 +165,7 @@ class Hands:
         state_dtype = wire.show_state(*self._room)
         self._state = SharedLatest(state_dtype)
         self._record = np.zeros(1, state_dtype)
-        self._job = child.Job(
+        self._job = Job(
             table=table,
             prefix=prefix,
             binds=binds or {},
@@ -399,7 +400,7 @@ class Hands:
 
     def _spawn(self) -> None:
         ours, theirs = SPAWN.Pipe(duplex=False)
-        sockets = child.Sockets(self._socket, self._listener, self._live_socket)
+        sockets = Sockets(self._socket, self._listener, self._live_socket)
         self._process = SPAWN.Process(
             target=child.main,
             args=(self._job, sockets, ours),

@@ -4,10 +4,14 @@ Thread: the runtime's own; a finished inference calls back, publishes its pictur
 Owns: the compiled models and three inference requests of each, so that a picture can be read while the next is made.
 """
 
+import contextlib
 import importlib.util
 import threading
+import time
 import warnings
+import weakref
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +36,16 @@ if TYPE_CHECKING:
     from performer.generators.network import PictureNetwork
 
 REQUESTS = 3  # one runs, one holds the newest picture, and one the picture that the stage may still be reading
+LET_GO_S = 1.0  # the runtime lets go of a callback within microseconds
 HINTS = {
     "PERFORMANCE_HINT": "LATENCY",
     "NUM_STREAMS": "1",
     # The default precision is bf16 where the processor has it: three decimal digits, visible as banding.
     "INFERENCE_PRECISION_HINT": "f32",
 }
+
+
+_kept: list["OpenVinoEngine"] = []  # that could not be taken down
 
 
 class OpenVinoEngine(Engine):
@@ -52,6 +60,7 @@ class OpenVinoEngine(Engine):
         self._lock = threading.Lock()
         self._compiled: list[Any] = []  # by form
         self._requests: list[Any] = []  # REQUESTS of each form, one form after the other
+        self._callbacks: list[weakref.ref[partial[None]]] = []  # dead once the runtime has let go of them
         self._inputs: list[dict[str, np.ndarray]] = []  # by the name of the field of LatentFrame
         self._outputs: list[np.ndarray] = []
         self._waiting: tuple[LatentFrame, float] | None = None
@@ -89,7 +98,10 @@ class OpenVinoEngine(Engine):
             for name, array in inputs.items():
                 request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
             request.infer()
-            request.set_callback(self._finished, len(self._requests))
+            callback = partial(self._finished)
+            self._callbacks.append(weakref.ref(callback))
+            request.set_callback(callback, len(self._requests))
+            del callback  # the runtime's alone
             self._requests.append(request)
             self._inputs.append(inputs)
             self._outputs.append(request.get_output_tensor(0).data)
@@ -109,9 +121,19 @@ class OpenVinoEngine(Engine):
         with self._lock:
             self._closing = True
             self._waiting = None
-            running = self._running
-        if running is not None and self._requests:
-            self._requests[running].wait()
+        # A model that is taken down waits for the runtime's threads, with Python's lock held. One of them that still has a
+        # callback to let go of needs that lock, and both would wait for ever: so all callbacks are let go of first, also
+        # those of requests that have published their picture.
+        for request in self._requests:
+            with contextlib.suppress(RuntimeError):  # one that has failed is done, too
+                request.wait()
+            request.set_callback(_nothing, None)
+        end_s = time.monotonic() + LET_GO_S
+        while any(callback() is not None for callback in self._callbacks):
+            if time.monotonic() > end_s:
+                _kept.append(self)  # its memory is lost, and the show is not
+                return
+            time.sleep(0.001)
         with self._lock:
             # A request holds its callback, and that this engine: a circle that no collector sees through.
             self._requests, self._compiled, self._inputs, self._outputs = [], [], [], []
@@ -153,6 +175,10 @@ class OpenVinoEngine(Engine):
             self._newest_from = index
             if self._waiting is not None:
                 self._start_waiting()
+
+
+def _nothing(_: object) -> None:
+    """In place of a callback."""
 
 
 def compiled_model(checkpoint: Checkpoint, *, progress: Progress, siblings: Sequence[Checkpoint] = ()) -> Any:

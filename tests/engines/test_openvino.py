@@ -11,6 +11,7 @@ import torch
 
 from performer.clock import SystemClock
 from performer.engines import cache
+from performer.engines import openvino as openvino_engine
 from performer.engines.openvino import HINTS, OpenVinoEngine, compiled_model, converted
 from performer.flow import STRAIGHT
 from performer.generators.network import SignalNetwork, build
@@ -124,3 +125,47 @@ def test_an_engine_that_is_closed_gives_its_memory_back(stylegan2):
     engine.close()
     del engine
     assert gone() is None
+
+
+CLOSING = """
+import sys, time
+from performer.clock import SystemClock
+from performer.engines.openvino import OpenVinoEngine
+from tests.conftest import small_stylegan2
+from tests.contracts.test_engines import latent_for
+
+class Slow(OpenVinoEngine):
+    def _finished(self, index):
+        super()._finished(index)
+        if self.images == 3:
+            time.sleep(0.3)  # the picture is there, and the runtime's thread is not done with it
+
+checkpoint = small_stylegan2(seed=4)
+for late_s in (0.0, 0.05, 0.2):
+    engine = Slow(SystemClock())
+    engine.activate(checkpoint, progress=lambda text: None)
+    while engine.images < 3:
+        engine.submit(latent_for(checkpoint, 1))
+        time.sleep(0.001)
+    time.sleep(late_s)
+    engine.close()
+print("closed")
+"""
+
+
+def test_an_engine_may_be_closed_while_its_picture_is_being_handed_over():
+    """In a process of its own, since what waits for ever with Python's lock cannot be interrupted."""
+    said = subprocess.run([sys.executable, "-c", CLOSING], capture_output=True, text=True, timeout=60, check=False)
+    assert said.stdout == "closed\n", said.stderr
+
+
+def test_an_engine_that_the_runtime_does_not_let_go_of_keeps_its_model_and_nobody_waits(stylegan2, monkeypatch):
+    monkeypatch.setattr(openvino_engine, "LET_GO_S", 0.05)
+    engine = OpenVinoEngine(SystemClock())
+    engine.activate(stylegan2, progress=silent)
+    callback = engine._callbacks[0]()  # as if it were being called
+    engine.close()
+    assert openvino_engine._kept.pop() is engine and engine._compiled and callback is not None
+    del callback
+    engine.close()
+    assert not openvino_engine._kept and not engine._compiled
