@@ -42,7 +42,7 @@ LITE0_PX = 128
 LITE0_CELLS = (4, 4, 4, 2)  # cells a side for each of the four scales of Lite0
 
 DINOV2_PATCHES = 12  # a side
-DINOV2_CELLS = (4, 2)  # a side, for what is seen at three quarters of the depth, and at the end
+DINOV2_CELLS = (4, 2, 1)  # a side, for what is seen at three quarters of the depth, at the end, and as a whole
 
 NAMES = ("figure", "lite0", "both")
 
@@ -198,11 +198,13 @@ def trained(x: Tensor, eyes: lite0.Lite0) -> Blocks:  # [N, 3, H, W], -1..1
     As in Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (2018), section 3, the
     channels of each place are brought to unit length; then they are averaged over cells, so that small shifts are forgiven.
     """
-    blocks = []
-    for found, cells in zip(eyes(seen_square(x, LITE0_PX)), LITE0_CELLS, strict=True):
-        unit = found * torch.rsqrt(found.square().sum(dim=1, keepdim=True) + EPSILON)
-        blocks.append(F.adaptive_avg_pool2d(unit, cells).flatten(1) / cells)
-    return blocks
+    return [in_cells(each, cells) for each, cells in zip(eyes(seen_square(x, LITE0_PX)), LITE0_CELLS, strict=True)]
+
+
+def in_cells(found: Tensor, cells: int) -> Tensor:  # [N, C, H, W] -> [N, C * cells * cells]
+    """The channels of each place brought to unit length, and then averaged over a grid of cells."""
+    unit = found * torch.rsqrt(found.square().sum(dim=1, keepdim=True) + EPSILON)
+    return F.adaptive_avg_pool2d(unit, cells).flatten(1) / cells
 
 
 DINOV2_WEIGHTS = (0.4, 0.3, 0.3)  # of the blocks of `belonging`
@@ -215,12 +217,9 @@ def belonging(x: Tensor, eyes: dinov2.Dinov2) -> Blocks:  # [N, 3, H, W], -1..1
 
     Each of unit length at each place, then averaged over cells, as in `trained`.
     """
-    *parts, whole = eyes(seen_square(x, DINOV2_PATCHES * eyes.patch_px))
-    blocks = [
-        F.adaptive_avg_pool2d(F.normalize(each, dim=1, eps=EPSILON), cells).flatten(1) / cells
-        for each, cells in zip(parts, DINOV2_CELLS, strict=True)
-    ]
-    return [*blocks, F.normalize(whole, dim=1, eps=EPSILON)]
+    middle, end, whole = eyes(seen_square(x, DINOV2_PATCHES * eyes.patch_px))
+    found = (middle, end, whole[:, :, None, None])
+    return [in_cells(each, cells) for each, cells in zip(found, DINOV2_CELLS, strict=True)]
 
 
 # Distances.

@@ -9,14 +9,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from performer.choreography.keyframes import Keyframes
+from performer.choreography.lfo import LFO_NAMES
 from performer.choreography.looks import Worn
 from performer.choreography.modulation import RouteMemory
+from performer.choreography.motion import MOTIONS
 from performer.choreography.score import Place
 from performer.choreography.triggers import Watch
 from performer.clock import Line
 from performer.flow import F32, ControlEvent, LatentFrame, Mix, Tick
 from performer.presets import Preset
 from performer.routes import Route
+
+# Where the lines of a cue stand: one for each motion, then the noise, then each LFO.
+NOISE_LINE = len(MOTIONS)
+LFO_LINE = NOISE_LINE + 1
+LINES = LFO_LINE + len(LFO_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class CueState:
     index: int
     started_s: float
     started_beat: float
-    lines: tuple[Line | None, ...]  # the phase of each motion, the noise, and each LFO; None before its first frame
+    lines: tuple[Line | None, ...]  # the phase of each of LINES; None before its first frame
     hands_s: np.ndarray  # [P], when hands had set each parameter before it began: what they set since stands above it
     routes: Mapping[str, RouteMemory] = field(default_factory=dict)  # by name
     worn: Worn | None = None  # what presets and surprises have made of it; None before its first frame

@@ -18,15 +18,14 @@ import numpy as np
 
 from performer.bridges import Bridge
 from performer.choreography.figures import Figures
-from performer.choreography.lfo import LFO_NAMES
 from performer.choreography.looks import Looks, Worn
-from performer.choreography.memory import CueState, Memory, Remnant
+from performer.choreography.memory import LFO_LINE, LINES, NOISE_LINE, CueState, Memory, Remnant
 from performer.choreography.motion import MOTIONS, Anatomy, Terms
 from performer.choreography.score import Cue, Moment, Place, Score
 from performer.choreography.surprise import Acting
 from performer.choreography.transition import Stand, Transition, stand_of
 from performer.choreography.triggers import Triggers
-from performer.choreography.wiring import Wiring
+from performer.choreography.wiring import Now, Wiring
 from performer.clock import Line
 from performer.flow import F32, AudioEvent, AudioFeatures, ControlEvent, LatentFrame, Params, Tick, frozen_array
 from performer.params import Controls, Kind, ParamTable
@@ -263,7 +262,7 @@ class Plan:
             started_s=place.began.at_s,
             started_beat=place.began.beat,
             hands_s=hands_s,
-            lines=(None,) * (len(MOTIONS) + 1 + len(LFO_NAMES)),
+            lines=(None,) * LINES,
         )
 
     def _cued(
@@ -343,13 +342,8 @@ class Plan:
         if meters is not None:
             values, remembered, pressed = self._wiring.play(
                 memory.routes[state.index],
-                state,
-                memory,
-                features,
-                events,
+                Now(state, cue.seed, memory.hits, features, events, tick),
                 values,
-                tick,
-                seed=cue.seed,
                 meters=meters,
                 rebased=lambda levels: self._based(cue, state, controls, tick, levels=levels),
             )
@@ -371,9 +365,9 @@ class Plan:
         if cue.keyframes is not None:
             terms += cue.keyframes.terms(state.elapsed(cue.keyframes, tick))
         terms += self._figures.pushed(values)
-        noise_phase = phase(len(MOTIONS), float(values[self._noise_speed]))
-        for number, rate_hz in enumerate(self._wiring.lfo_rates(values)):
-            phase(len(MOTIONS) + 1 + number, rate_hz)
+        noise_phase = phase(NOISE_LINE, float(values[self._noise_speed]))
+        for index, rate_hz in enumerate(self._wiring.lfo_rates(values), start=LFO_LINE):
+            phase(index, rate_hz)
         drawn = partial(self._figures.drawn, cue.creature, cue.seed, terms, noise_phase)
         state = replace(state, lines=tuple(lines), routes=remembered)
         return state, knobs, values, drawn, tuple(pressed)

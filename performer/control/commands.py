@@ -36,8 +36,8 @@ class Commands:
     own_port: where OSC arrives here; 0 for nowhere. dump(): everything that there is to know, the values as rows. to_save():
     (id of the cue that plays, knobs that hands have left elsewhere than it has them). look(): (where the knobs stand, where
     the cue has them, which of them hands have set in it), [P] each. announce(datagram, asker): tells who asked and
-    everybody else. reload(): has the show read the setlist again. saving(before,
-    after): the setlist is about to be saved; its hashes. bound(address, bind): that was learnt, or, of None, unbound.
+    everybody else. reload(): has the show read the setlist again. saving(before, after): the setlist is about to be saved;
+    its hashes. bound(address, bind): that was learnt, or, of None, unbound.
     """
 
     def __init__(

@@ -340,11 +340,7 @@ class Hands:
         self._table, self._sources = table, sources
         self._changed_routes = holding(self._changed_routes, _by_name(before.routes), _by_name(routes))
         self._changed_presets = still_shelved(self._changed_presets, before.presets, presets, size=len(table))
-        self._changed_binds = {  # but where the setlist says something else now
-            address: bind
-            for address, bind in self._changed_binds.items()
-            if before.binds.get(address) == binds.get(address)
-        }
+        self._changed_binds = holding(self._changed_binds, before.binds, binds)
         news: dict[str, Any] = {
             "edition": before.edition + 1,
             "table": table,

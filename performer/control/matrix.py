@@ -8,7 +8,7 @@ Thread: the control process.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from performer.control.history import Step
 from performer.control.osc import OscError
 from performer.params import ParamTable, nearest
 from performer.routes import RouteFile, Span, names_in, problems, route_of
+
+V = TypeVar("V")
 
 _PAIRS = ("gate", "in", "out")
 _KEYS = tuple(key for key in RouteFile.__struct_encode_fields__ if key != "name")
@@ -150,11 +152,9 @@ class Matrix:
             self._routes[name] = route
 
 
-def holding(
-    edits: Mapping[str, RouteFile | None], before: Mapping[str, RouteFile], after: Mapping[str, RouteFile]
-) -> dict[str, RouteFile | None]:
+def holding(edits: Mapping[str, V], before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, V]:
     """What of hands' edits still holds once the setlist was edited: the file has it where it says something else now."""
-    return {name: route for name, route in edits.items() if before.get(name) == after.get(name)}
+    return {name: edit for name, edit in edits.items() if before.get(name) == after.get(name)}
 
 
 def _short(value: Any) -> Any:
